@@ -1,0 +1,45 @@
+# `make quickstart` and `make test` work from a fresh clone with nothing but Python >= 3.10.
+PYTHON ?= python3
+VENV ?= .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.mmfss-installed
+# What an install depends on: when one of these changes, it is done again.
+INSTALL_SOURCES := setup.py pyproject.toml $(wildcard requirements/*.txt)
+# On CPU machines one thread a test process is faster than many that fight.
+TEST_ENV := OMP_NUM_THREADS=1
+
+.DEFAULT_GOAL := help
+.PHONY: help install test test-all lint quickstart clean
+
+help:
+	@echo "make install     .venv with mmfss (editable) and everything it needs"
+	@echo "make quickstart  generate data, train both stages, test on unseen classes (needs no GPU)"
+	@echo "make test        the tests, without the slow ones"
+	@echo "make test-all    all tests"
+	@echo "make lint        ruff"
+	@echo "make clean       remove caches and builds (keeps .venv, data and work_dirs)"
+
+install: $(STAMP)
+
+$(STAMP): $(INSTALL_SOURCES)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "mmfss needs Python >= 3.10; say which with: make install PYTHON=python3.11" >&2; exit 1; }
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --disable-pip-version-check --quiet -r requirements/tests.txt -e .
+	@touch $@
+
+test: $(STAMP)
+	$(TEST_ENV) $(PY) -m pytest -m "not slow" tests
+
+test-all: $(STAMP)
+	$(TEST_ENV) $(PY) -m pytest tests
+
+lint: $(STAMP)
+	$(PY) -m ruff check .
+
+quickstart: $(STAMP)
+	$(PY) tools/quickstart.py
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,47 @@
+# What every run of stage 2 has: hooks, logs, pictures, processes. Stage 1 uses base_runtime.py.
+default_scope = 'mmfss'
+
+default_hooks = dict(
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=True),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    # The two latest and the best checkpoint; a full disk destroys neither.
+    checkpoint=dict(
+        type='SafeCheckpointHook',
+        by_epoch=True,
+        interval=1,
+        max_keep_ckpts=2,
+        save_best='mIoU',
+        rule='greater'),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    # One BatchNorm statistic for all processes before they evaluate and save.
+    sync_buffers=dict(type='SyncBuffersHook'),
+    # Refuses checkpoints of another backbone, other classes or another fold.
+    checkpoint_guard=dict(type='CheckpointGuardHook'),
+    # Test results as JSON beside the log.
+    result_file=dict(type='ResultFileHook'),
+    # Sheets of some validation episodes; of test episodes with tools/test.py --show-dir.
+    visualization=dict(type='EpisodeVisualizationHook'))
+
+# TensorBoard: `pip install tensorboard` and one more line in this list:
+#   dict(type='TensorboardVisBackend'),
+# No `name` here: each of the two stages needs a visualizer of its own.
+visualizer = dict(
+    type='EpisodeVisualizer',
+    vis_backends=[
+        dict(type='LocalVisBackend'),
+    ])
+
+log_processor = dict(type='LogProcessor', by_epoch=True, window_size=20)
+log_level = 'INFO'
+
+env_cfg = dict(
+    cudnn_benchmark=True,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'))  # machines without a GPU get gloo by themselves
+
+# Ranks draw different augmentations; weights and sampling order are the same on all.
+randomness = dict(seed=0, diff_rank_seed=True)
+
+load_from = None
+resume = False

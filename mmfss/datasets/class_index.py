@@ -1,0 +1,229 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""The class index: how many pixels each label covers in each mask of a list.
+
+Every list of few-shot segmentation (training images, candidates, episodes) follows from these
+counts. Counting reads every mask once, which takes minutes on COCO, so the result is kept in a
+small file beside the data under a key made of the files' names, sizes and modification times: a
+changed file gives another key and a new index.
+"""
+
+import hashlib
+import logging
+import os
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+from mmengine.logging import print_log
+from PIL import Image
+from rich.progress import track
+
+FORMAT = 1  # raise it when the stored arrays change meaning: old files are then ignored
+EXIF_ORIENTATION = 274
+UNREADABLE = (-1, -1)
+SHORT_LIST = 1000  # no progress bar below
+
+Entry = tuple[str, str, str]  # name, image path, mask path
+
+
+@dataclass(frozen=True)
+class ClassIndex:
+    """Label counts of N masks in compressed rows, and the sizes of masks and images.
+
+    Args:
+        starts (np.ndarray): (N+1,), row i is ``labels[starts[i]:starts[i+1]]``.
+        labels (np.ndarray): (M,) uint8, the labels that occur, ascending within a row.
+        counts (np.ndarray): (M,), their pixels.
+        mask_sizes (np.ndarray): (N, 2), height and width.
+        image_sizes (np.ndarray): (N, 2), height and width as decoded (EXIF rotation applied),
+            -1 if unreadable.
+    """
+
+    starts: np.ndarray
+    labels: np.ndarray
+    counts: np.ndarray
+    mask_sizes: np.ndarray
+    image_sizes: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def areas(self, label: int) -> np.ndarray:
+        """Pixels of ``label`` in each mask, (N,)."""
+        areas = np.zeros(len(self), dtype=np.int64)
+        hit = self.labels == label
+        areas[self.rows[hit]] = self.counts[hit]
+        return areas
+
+    def labels_of(self, position: int) -> np.ndarray:
+        """The labels that occur in one mask, ascending."""
+        return self.labels[self.starts[position]:self.starts[position + 1]]
+
+    @property
+    def rows(self) -> np.ndarray:
+        """(M,) the mask that each entry of ``labels`` belongs to."""
+        return np.repeat(np.arange(len(self)), np.diff(self.starts))
+
+
+def load_class_index(files: Sequence[Entry], *, data_root: str | None,
+                     workers: int | None = None) -> ClassIndex:
+    """Return the index of a list, from the cache where it is there, else by reading every mask.
+
+    Several processes may call this at once: one reads, the others wait for it.
+
+    Args:
+        files: (name, image path, mask path) of each entry, in list order.
+        data_root: The index is kept in ``<data_root>/.mmfss_cache``, or in ``$MMFSS_CACHE``
+            (default ``~/.cache/mmfss``) when the data root cannot be written.
+        workers: Reading threads. Defaults to twice the number of cores, at most 32.
+
+    Raises:
+        FileNotFoundError: An image or mask of the list is missing.
+        ValueError: A mask cannot be read as an index image.
+    """
+    key = content_key(files)
+    places = [_user_cache()]
+    if data_root is not None and _writable(Path(data_root)):
+        places.insert(0, Path(data_root) / '.mmfss_cache')
+    elif data_root is not None:  # written by somebody who could
+        places.append(Path(data_root) / '.mmfss_cache')
+    name = f'class_index-{key[:24]}.npz'
+
+    def cached():
+        found = (_load(place / name) for place in places if (place / name).is_file())
+        return next((index for index in found if index is not None), None)
+
+    index = cached()
+    if index is not None:
+        return index
+    with _lock(places[0] / f'{name}.lock'):
+        index = cached()  # another process may have written it while this one waited
+        if index is None:
+            index = read_class_index(files, workers=workers)
+            _save(index, places[0] / name)
+    return index
+
+
+def content_key(files: Sequence[Entry]) -> str:
+    """SHA-256 over names, file sizes and modification times of images and masks, in list order."""
+    digest = hashlib.sha256(f'mmfss class index {FORMAT}'.encode())
+    missing = {'image': [], 'mask': []}
+    for name, *paths in files:
+        for kind, path in zip(missing, paths, strict=True):
+            try:
+                status = os.stat(path)
+            except (FileNotFoundError, NotADirectoryError):
+                missing[kind].append(path)
+            else:
+                digest.update(f'{name}\0{status.st_size}\0{status.st_mtime_ns}\n'.encode())
+    for kind, paths in missing.items():
+        if paths:
+            raise FileNotFoundError(
+                f'{len(paths)} of {len(files)} {kind} files are missing, the first is {paths[0]}. '
+                'Complete the data set, take the names out of the list, or check `data_prefix` and '
+                'the file suffixes.')
+    return digest.hexdigest()
+
+
+def read_class_index(files: Sequence[Entry], *, workers: int | None = None) -> ClassIndex:
+    """Read every mask (and every image's header) with a pool of threads, showing a progress bar."""
+    workers = workers or min(32, 2 * (os.cpu_count() or 1))
+    with ThreadPoolExecutor(workers) as pool:
+        # Pillow decodes outside the interpreter lock, so threads are enough and start at once.
+        rows = list(track(pool.map(_read_entry, files), 'Reading masks', total=len(files),
+                          disable=len(files) < SHORT_LIST))
+    broken = [(entry[2], row) for entry, row in zip(files, rows, strict=True)
+              if isinstance(row, str)]
+    if broken:
+        path, reason = broken[0]
+        raise ValueError(f'{len(broken)} of {len(files)} masks cannot be used, the first is '
+                         f'{path}: {reason}')
+    histograms = [row[0] for row in rows]
+    return ClassIndex(
+        starts=np.cumsum([0, *(np.count_nonzero(h) for h in histograms)]),
+        labels=np.concatenate([np.flatnonzero(h) for h in histograms]).astype(np.uint8),
+        counts=np.concatenate([h[h > 0] for h in histograms]),
+        mask_sizes=np.array([row[1] for row in rows], dtype=np.int32),
+        image_sizes=np.array([row[2] for row in rows], dtype=np.int32))
+
+
+def _read_entry(entry: Entry):
+    """(histogram (256,), mask (h, w), image (h, w)), or why the mask is of no use."""
+    _, image_path, mask_path = entry
+    try:
+        with Image.open(mask_path) as mask:
+            if mask.mode not in ('P', 'L'):
+                return (f'its mode is {mask.mode}; a mask must be an 8-bit palette or grey PNG '
+                        'whose pixels are class indices (turn colours into indices first)')
+            histogram = np.array(mask.histogram(), dtype=np.int64)
+            size = (mask.height, mask.width)
+    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError ...
+        return f'{type(error).__name__}: {error}. Fetch or convert it again.'
+    return histogram, size, _image_size(image_path)
+
+
+def _image_size(path: str) -> tuple[int, int]:
+    """Height and width from the header alone, turned as the decoder will turn them."""
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            turned = image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+    except Exception:  # judged by the data set: an error in test, left out in training
+        return UNREADABLE
+    return (width, height) if turned else (height, width)
+
+
+def _user_cache() -> Path:
+    return Path(os.environ.get('MMFSS_CACHE') or '~/.cache/mmfss').expanduser()
+
+
+def _writable(folder: Path) -> bool:
+    # Root may write anywhere; a folder without any write bit is still meant to stay as it is.
+    return os.access(folder, os.W_OK) and bool(folder.stat().st_mode & 0o222)
+
+
+def _lock(path: Path):
+    """A lock between processes; none where the file system has none (writing is atomic)."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(str(path))
+        lock.acquire()
+        lock.release()
+    except (OSError, NotImplementedError):
+        return nullcontext()
+    return lock
+
+
+def _load(path: Path) -> ClassIndex | None:
+    try:
+        with np.load(path) as stored:
+            return ClassIndex(**{field.name: stored[field.name] for field in fields(ClassIndex)})
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        print_log(f'The class index {path} cannot be read ({error}); it is made again.',
+                  'current', logging.WARNING)
+        return None
+
+
+def _save(index: ClassIndex, path: Path) -> None:
+    """Write to a temporary file and move it into place, so that nobody ever sees half an index."""
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        arrays = {field.name: getattr(index, field.name) for field in fields(index)}
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix='.tmp', delete=False) as file:
+            temporary = file.name
+            np.savez_compressed(file, **arrays)
+        os.chmod(temporary, 0o644)  # temporary files are private; other users want the index too
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None and os.path.exists(temporary):
+            os.remove(temporary)
+        print_log(f'The class index could not be kept at {path} ({error}): it is made anew at each '
+                  'start. Free disk space or set MMFSS_CACHE to a folder that can be written.',
+                  'current', logging.WARNING)

@@ -1,0 +1,266 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""EpisodicDataset: an item is one query and K supports of the same class."""
+
+import logging
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from mmengine.dataset import Compose
+from mmengine.logging import print_log
+from torch.utils.data import Dataset
+
+from mmfss.registry import DATASETS, TASK_UTILS
+
+from .episodes import Episode, episodes_hash, read_episodes
+from .few_shot_dataset import FewShotSegDataset, build_transforms
+from .support_control import wrong_supports
+from .transforms.loading import CorruptFileError
+
+MAX_DRAWS = 100  # corrupt files in a row before training gives up
+NO_BASE_CLASS = -1
+
+
+@DATASETS.register_module()
+class EpisodicDataset(Dataset):
+    """Episodes over a :class:`FewShotSegDataset`.
+
+    Without protocol (training) item i takes image i as the query, one of its phase's classes that
+    occur in it (any area) uniformly, and K distinct candidates of that class other than the query,
+    all from NumPy's global random state, which mmengine seeds in each worker. With a protocol or
+    a file (validation and test) the items are fixed episodes.
+
+    An item is ``dict(inputs=dict(query=(3, H, W), support=[K x (3, H, W)]),
+    data_samples=dict(query=SegDataSample, support=[K x SegDataSample]))``.
+
+    Args:
+        dataset (dict | FewShotSegDataset): Images, masks and candidates.
+        shots (int): K. Defaults to 1.
+        query_pipeline (sequence): Transforms of the query. In test it loads the annotation after
+            the geometry, so that scores are judged at original size.
+        support_pipeline (sequence): Transforms of each support; annotation before geometry.
+        protocol (dict | EpisodeProtocol, optional): Draws the episodes of an evaluation.
+        support_control (str, optional): 'wrong_novel' or 'base' replaces the supports of every
+            episode by images and masks of a wrong novel class or of a base class; queries, classes
+            and ground truth stay. Correct minus wrong tells how far a model heeds its supports.
+        episodes_file (str, optional): A frozen list to use instead of the protocol's draws.
+        lazy_init (bool): Whether to wait with reading lists until the first use.
+
+    Raises:
+        ValueError: Episodes cannot be drawn or a list was made for other data or shots.
+    """
+
+    def __init__(self, dataset, *, shots: int = 1, query_pipeline: Sequence = (),
+                 support_pipeline: Sequence = (), protocol=None,
+                 support_control: str | None = None, episodes_file: str | None = None,
+                 lazy_init: bool = False) -> None:
+        if not isinstance(shots, int) or shots < 1:
+            raise ValueError(f'`shots` is {shots!r}; it must be a whole number of at least 1.')
+        if support_control not in (None, 'wrong_novel', 'base'):
+            raise ValueError(f"`support_control` is {support_control!r}; it must be None, "
+                             "'wrong_novel' or 'base'.")
+        if support_control and protocol is None and episodes_file is None:
+            raise ValueError('`support_control` is a control of evaluation: give a `protocol` or '
+                             'an `episodes_file` too.')
+        if isinstance(dataset, dict):
+            dataset = DATASETS.build({**dataset, 'lazy_init': True})
+        if not isinstance(dataset, FewShotSegDataset):
+            raise TypeError(f'`dataset` must be a FewShotSegDataset, is {type(dataset).__name__}.')
+        self.dataset, self.shots = dataset, shots
+        self.query_pipeline = Compose(build_transforms(query_pipeline))
+        self.support_pipeline = Compose(build_transforms(support_pipeline))
+        self.protocol = TASK_UTILS.build(protocol) if isinstance(protocol, dict) else protocol
+        self.support_control = support_control
+        self.episodes_file = episodes_file
+        self.episodes: list[Episode] = []
+        self._told_empty = False
+        self._ready = False
+        if not lazy_init:
+            self.full_init()
+
+    @property
+    def training(self) -> bool:
+        """Whether episodes are drawn anew each time."""
+        return self.protocol is None and self.episodes_file is None
+
+    # ------------------------------------------------------------------ lists
+
+    def full_init(self) -> None:
+        """Read the lists of the data set and fix the episodes; later calls do nothing."""
+        if self._ready:
+            return
+        self.dataset.full_init()
+        if self.training:
+            self._prepare_training()
+        else:
+            self._prepare_evaluation()
+        self._base_label_map = self.dataset.base_label_map
+        self._ready = True
+
+    def _prepare_training(self) -> None:
+        data, few = self.dataset, []
+        self._candidates = {}
+        for class_id in data.phase_class_ids:
+            found = data.candidates(class_id)
+            if len(found) > self.shots:
+                self._candidates[class_id] = found
+            elif len(found):
+                few.append(f'{data.class_names[class_id]} ({len(found)})')
+        if few:
+            print_log(f'{self.shots}-shot episodes need {self.shots + 1} candidate images of a '
+                      f'class; training on fold {data.fold} leaves out {", ".join(few)}.',
+                      'current', logging.WARNING)
+        kept = [any(c in self._candidates for c in data.get_data_info(i)['class_ids'])
+                for i in range(len(data))]
+        self._queries = np.flatnonzero(kept)
+        if not len(self._queries):
+            raise ValueError(f'No class of fold {data.fold} has {self.shots + 1} candidate images '
+                             f'for {self.shots}-shot training: take fewer shots, more data or a '
+                             f'smaller `candidate_area` (now {data.candidate_area}).')
+        self._eval_class_ids = tuple(self._candidates)
+        self._header = dict(protocol=None, missing_classes_as_zero=False)
+
+    def _prepare_evaluation(self) -> None:
+        data = self.dataset
+        if self.episodes_file is not None:
+            self._header, self.episodes = read_episodes(self.episodes_file)
+        else:
+            self.episodes = self.protocol.sample(data, self.shots)
+            eval_classes = self.protocol.eval_classes(data)
+            self._header = dict(
+                protocol=self.protocol.name, seed=self.protocol.seed, fold=data.fold,
+                shots=self.shots, dataset=type(data).__name__,
+                missing_classes_as_zero=self.protocol.missing_classes_as_zero,
+                eval_classes=[data.class_names[c] for c in eval_classes])
+        self._check_list()
+        self._eval_class_ids = tuple(
+            data.class_names.index(name) for name in self._header['eval_classes'])
+        self._hash = episodes_hash(self.episodes)
+        self._class_ids = np.array([data.class_names.index(e.class_name) for e in self.episodes])
+        names = [name for e in self.episodes for name in (e.query, *e.supports)]
+        places = data.positions_of(names).reshape(-1, 1 + self.shots)  # (E, 1 + K)
+        self._check_places(places)
+        self._query_places, self._support_places = places[:, 0], places[:, 1:]
+        self._support_class_ids = self._class_ids
+        if self.support_control is not None:
+            self._support_class_ids, self._support_places = wrong_supports(
+                data, self._class_ids, self._query_places, self.shots, self._hash,
+                kind=self.support_control)
+
+    def _check_list(self) -> None:
+        """Refuse a frozen list that was made for something else."""
+        data, where = self.dataset, f'The episode list {self.episodes_file}'
+        for key, own in (('shots', self.shots), ('fold', data.fold)):
+            if self._header.get(key) != own:
+                raise ValueError(f'{where} was made for {key} {self._header.get(key)}, the config '
+                                 f'asks for {key} {own}.')
+        names = {e.class_name for e in self.episodes} | set(self._header.get('eval_classes', ()))
+        unknown = sorted(names - {data.class_names[c] for c in data.phase_class_ids})
+        if unknown or 'eval_classes' not in self._header:
+            raise ValueError(f'{where} was made for another data set: its classes {unknown} are '
+                             f'not classes of fold {data.fold}, phase {data.phase}.')
+        if any(len(e.supports) != self.shots for e in self.episodes):
+            raise ValueError(f'{where} holds episodes without exactly {self.shots} supports.')
+
+    def _check_places(self, places: np.ndarray) -> None:
+        for row, episode in zip(places, self.episodes, strict=True):
+            for place, name in zip(row, (episode.query, *episode.supports), strict=True):
+                class_id = self.dataset.class_names.index(episode.class_name)
+                if place < 0 or class_id not in self.dataset.labels_of(place):
+                    reason = ('is not in the image list' if place < 0 else
+                              f'holds no pixel of {episode.class_name}')
+                    raise ValueError(
+                        f'The episode list {self.episodes_file} was made for another data set: '
+                        f'image {name} of episode {episode.episode} {reason} '
+                        f'{self.dataset.ann_file}.')
+
+    # ------------------------------------------------------------------ what others read
+
+    @property
+    def metainfo(self) -> dict:
+        """What metric, visualizer and checkpoint know about the episodes."""
+        self.full_init()
+        data = self.dataset
+        return dict(
+            classes=('background', 'foreground'), palette=[[0, 0, 0], [220, 20, 60]],
+            class_names=data.class_names, fold=data.fold, base_class_ids=data.base_class_ids,
+            novel_class_ids=data.novel_class_ids, eval_class_ids=self._eval_class_ids,
+            shots=self.shots, protocol=self._header['protocol'],
+            episodes_hash=None if self.training else self._hash,
+            num_runs=1 if self.training else 1 + max(e.run for e in self.episodes),
+            support_control=self.support_control,
+            missing_classes_as_zero=bool(self._header['missing_classes_as_zero']))
+
+    @property
+    def header(self) -> dict:
+        """Header for :func:`write_episodes`."""
+        self.full_init()
+        return {key: value for key, value in self._header.items() if key not in ('format', 'hash')}
+
+    def __len__(self) -> int:
+        self.full_init()
+        return len(self._queries) if self.training else len(self.episodes)
+
+    # ------------------------------------------------------------------ items
+
+    def __getitem__(self, index: int) -> dict:
+        self.full_init()
+        if not -len(self) <= index < len(self):
+            raise IndexError(f'episode {index} of {len(self)}')
+        index %= len(self)
+        if not self.training:
+            episode = self.episodes[index]
+            return self._item(int(self._class_ids[index]), self._query_places[index],
+                              self._support_places[index], int(self._support_class_ids[index]),
+                              run=episode.run, episode=episode.episode)
+        for _ in range(MAX_DRAWS):
+            try:
+                return self._item(*self._draw(index), run=0, episode=index)
+            except CorruptFileError as error:
+                warnings.warn(f'{error} Another episode is drawn.', RuntimeWarning, stacklevel=2)
+                index = np.random.randint(len(self))
+        raise RuntimeError(f'{MAX_DRAWS} episodes in a row held a corrupt file. See the warnings '
+                           'above for their names.')
+
+    def _draw(self, index: int) -> tuple:
+        """Class, query and supports of a training episode."""
+        data, query = self.dataset, self._queries[index]
+        present = [c for c in data.get_data_info(query)['class_ids'] if c in self._candidates]
+        class_id = present[np.random.randint(len(present))]
+        others = self._candidates[class_id]
+        others = others[others != query]
+        supports = np.random.choice(others, self.shots, replace=False)
+        return class_id, data.position(query), [data.position(i) for i in supports], class_id
+
+    def _item(self, class_id: int, query_place: int, support_places: Sequence[int],
+              support_class_id: int, *, run: int, episode: int) -> dict:
+        supports = [self._support(place, support_class_id) for place in support_places]
+        base = self.dataset.base_class_ids
+        query = self.dataset.describe(query_place)
+        query.update(
+            class_id=class_id, class_name=self.dataset.class_names[class_id],
+            base_index=base.index(class_id) if class_id in base else NO_BASE_CLASS,
+            run=run, episode=episode, base_label_map=self._base_label_map,
+            support_paths=[s['data_samples'].img_path for s in supports])
+        query = self.query_pipeline(query)
+        return dict(
+            inputs=dict(query=query['inputs'], support=[s['inputs'] for s in supports]),
+            data_samples=dict(query=query['data_samples'],
+                              support=[s['data_samples'] for s in supports]))
+
+    def _support(self, place: int, class_id: int) -> dict:
+        results = self.dataset.describe(place)
+        path = results['seg_map_path']
+        results.update(class_id=class_id, class_name=self.dataset.class_names[class_id],
+                       base_label_map=self._base_label_map)
+        results = self.support_pipeline(results)
+        mask = results['data_samples'].gt_sem_seg.data
+        if not self._told_empty and not (mask == 1).any():
+            self._told_empty = True
+            print_log(
+                f'A support mask is empty: no pixel of {self.dataset.class_names[class_id]} is '
+                f'left of {path} after its pipeline. The episode is used as it is; said once. '
+                + ('Augmentation may do that now and then.' if self.training else
+                   f'A larger `candidate_area` (now {self.dataset.candidate_area}) avoids it.'),
+                'current', logging.WARNING)
+        return results

@@ -1,0 +1,299 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""FewShotSegDataset: an ordinary segmentation data set that knows folds and candidates.
+
+The one place that knows which classes of a fold are novel, which images a phase may use, and the
+area rule that makes an image a candidate of a class.
+"""
+
+import logging
+import os
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from mmengine.logging import print_log
+from mmseg.datasets import BaseSegDataset
+
+from mmfss.registry import DATASETS, TRANSFORMS
+
+from .class_index import UNREADABLE, load_class_index
+from .input_checks import IGNORE, check_folders, check_masks, one_of, read_names
+from .transforms.loading import CorruptFileError
+
+
+def build_transforms(pipeline: Sequence) -> list:
+    """Build transforms in the scope of mmfss, whatever the default scope is."""
+    return [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline]
+
+
+@DATASETS.register_module()
+class FewShotSegDataset(BaseSegDataset):
+    """Images and index masks of one fold and phase.
+
+    Items are the images that the phase uses, in list order. With a ``pipeline`` it is a plain
+    mmseg data set (stage 1); :class:`EpisodicDataset` asks for its lists instead (stage 2).
+
+    Args:
+        data_root (str): Root folder of the data.
+        ann_file (str): Text file with one image name (without suffix) a line, relative to
+            ``data_root``. Empty: every image of the folder, sorted by name.
+        data_prefix (dict): Folders ``img_path`` and ``seg_map_path`` below ``data_root``.
+        fold (int): Which quarter of the classes is novel, 0-3.
+        phase (str): 'train' draws from base classes, 'val' (validation and test) from novel ones.
+        labels (str, optional): 'base' makes a data set of background and the base classes in
+            ascending order; novel classes become background 0, 255 stays 255 (MSANet, stage 1).
+        candidate_area (int): An image is a candidate of a class that covers at least so many
+            pixels of its mask. Defaults to 2048 = 2*32*32 (PFENet, BAM).
+        image_filter (str): 'candidates' keeps, in training, images that are a candidate of a base
+            class, and in validation those that are a candidate of a novel class. 'none' keeps all
+            (stage 1).
+        exclude_novel (bool): Training with 'candidates' leaves out every image in which a novel
+            class occurs, as BAM does; False keeps them, as PFENet does.
+        novel_classes (sequence, optional): Names or ids of the novel classes, for data whose
+            split is not given by a benchmark.
+        index_workers (int, optional): Threads that read masks for the class index.
+        pipeline (sequence): Transforms of stage 1.
+        test_mode (bool, optional): Whether a corrupt file is an error (True) or a warning and
+            another draw (False). Defaults to True in phase 'val'.
+        metainfo (dict, optional): ``classes`` (the first is 'background') and ``palette``, where
+            the class itself does not define them.
+        **kwargs: Further arguments of :class:`mmseg.datasets.BaseSegDataset`.
+
+    Raises:
+        FileNotFoundError: The data root, the list, an image or a mask is missing.
+        ValueError: A fold outside 0-3, a mask that does not fit its image or the classes.
+    """
+
+    num_folds = 4
+
+    def __init__(self, *, data_root: str | None = None, ann_file: str = '',
+                 data_prefix: dict | None = None, fold: int = 0, phase: str = 'train',
+                 labels: str | None = None, candidate_area: int = 2048,
+                 image_filter: str = 'candidates', exclude_novel: bool = True,
+                 novel_classes: Sequence | None = None, index_workers: int | None = None,
+                 pipeline: Sequence = (), test_mode: bool | None = None,
+                 metainfo: dict | None = None, **kwargs) -> None:
+        one_of('phase', phase, ('train', 'val'))
+        one_of('labels', labels, (None, 'base'))
+        one_of('image_filter', image_filter, ('candidates', 'none'))
+        if fold not in range(self.num_folds):
+            raise ValueError(
+                f'`fold` is {fold!r}, but {type(self).__name__} has folds 0 to '
+                f'{self.num_folds - 1}. Choose one with `--fold N` or the variable FOLD.')
+        if candidate_area < 1:
+            raise ValueError(f'`candidate_area` is {candidate_area}; it counts pixels, at least 1.')
+        if kwargs.get('reduce_zero_label'):
+            raise ValueError('`reduce_zero_label` is not possible here: label 0 is the background.')
+        self.fold, self.phase, self.labels = int(fold), phase, labels
+        self.candidate_area, self.image_filter = candidate_area, image_filter
+        self.exclude_novel, self.index_workers = exclude_novel, index_workers
+        self._set_classes(metainfo or {}, novel_classes)
+        test_mode = phase == 'val' if test_mode is None else test_mode
+        super().__init__(
+            ann_file=ann_file, data_root=data_root,
+            data_prefix=data_prefix or dict(img_path='', seg_map_path=''),
+            metainfo={**(metainfo or {}), **self._fold_metainfo()},
+            pipeline=build_transforms(pipeline), test_mode=test_mode, **kwargs)
+
+    # ------------------------------------------------------------------ classes
+
+    def _set_classes(self, metainfo: dict, novel_classes: Sequence | None) -> None:
+        """Sort the classes into base and novel ones."""
+        self.class_names = tuple(metainfo.get('classes') or self.METAINFO.get('classes', ()))
+        if len(self.class_names) < 3 or len(set(self.class_names)) < len(self.class_names):
+            raise ValueError(f'`metainfo.classes` needs background and at least two classes, each '
+                             f'once; it is {self.class_names}.')
+        palette = metainfo.get('palette') or self.METAINFO.get('palette')
+        if palette is None:
+            palette = np.random.default_rng(42).integers(0, 255, (len(self.class_names), 3))
+            palette = palette.tolist()
+        self.class_palette = [list(color) for color in palette]
+        novel = self.split_classes() if novel_classes is None else novel_classes
+        ids = range(1, len(self.class_names))
+        novel = {self.class_names.index(c) if c in self.class_names else c for c in novel}
+        if not novel or not novel < set(ids):
+            raise ValueError(f'`novel_classes` must name some, not all, of the classes '
+                             f'{self.class_names[1:]}; it is {sorted(map(str, novel))}.')
+        self.novel_class_ids = tuple(sorted(novel))
+        self.base_class_ids = tuple(c for c in ids if c not in novel)
+
+    def split_classes(self) -> Sequence[int]:
+        """Ids of the fold's novel classes; a benchmark overrides this."""
+        raise ValueError(f'{type(self).__name__} has no folds of its own: name the novel classes '
+                         'with `novel_classes`.')
+
+    @property
+    def phase_class_ids(self) -> tuple[int, ...]:
+        """Classes that episodes of this phase are about: base in training, novel in validation."""
+        return self.base_class_ids if self.phase == 'train' else self.novel_class_ids
+
+    @property
+    def base_label_map(self) -> np.ndarray:
+        """(256,) uint8: base classes to 1..N_base, novel classes and background to 0, 255 to 255.
+
+        mmseg's own label map sends left-out classes to 255; the base learner needs them at 0.
+        """
+        table = np.zeros(256, dtype=np.uint8)
+        table[list(self.base_class_ids)] = np.arange(1, len(self.base_class_ids) + 1)
+        table[IGNORE] = IGNORE
+        return table
+
+    def get_label_map(self, new_classes: Sequence | None = None) -> dict | None:
+        """mmseg's hook for relabelling: only ``labels='base'`` needs it."""
+        if self.labels is None:
+            return None
+        return {old: int(self.base_label_map[old]) for old in range(len(self.class_names))}
+
+    def _fold_metainfo(self) -> dict:
+        shown = range(len(self.class_names))
+        if self.labels == 'base':
+            shown = (0, *self.base_class_ids)
+        return dict(
+            classes=tuple(self.class_names[c] for c in shown),
+            palette=[self.class_palette[c] for c in shown], class_names=self.class_names,
+            fold=self.fold, base_class_ids=self.base_class_ids,
+            novel_class_ids=self.novel_class_ids)
+
+    # ------------------------------------------------------------------ images
+
+    def load_data_list(self) -> list[dict]:
+        """Name, image and mask of every entry of the list, before any filter."""
+        folders = {key: self.data_prefix[key] for key in ('img_path', 'seg_map_path')}
+        check_folders(self.data_root, folders)
+        self._names = np.array(read_names(self.ann_file, folders['img_path'], self.img_suffix))
+        return [dict(position=i) for i in range(len(self._names))]
+
+    def filter_data(self) -> list[dict]:
+        """Keep the images of this phase (spec: candidate rule), in list order."""
+        files = [(name, *self._paths(name)) for name in self._names.tolist()]
+        self._index = load_class_index(files, data_root=self.data_root, workers=self.index_workers)
+        check_masks(self._index, files, len(self.class_names))
+        keep = self._phase_images() & self._readable()
+        if not keep.any():
+            raise ValueError(
+                f'No image of {self.ann_file or self.data_prefix["img_path"]} is left for fold '
+                f'{self.fold}, phase {self.phase}. An image counts when a class of the phase '
+                f'covers `candidate_area` = {self.candidate_area} pixels: smaller images need a '
+                'smaller area (`--candidate-area N`).')
+        data = [info for info in self.data_list if keep[info['position']]]
+        for info in data:
+            info.update(self.describe(info['position']))
+        return data
+
+    def _readable(self) -> np.ndarray:
+        """Which images can be opened, (N,) bool; in test all must be."""
+        readable = (self._index.image_sizes != UNREADABLE).all(axis=1)
+        if not readable.all():
+            message = (f'{(~readable).sum()} images cannot be opened, the first is '
+                       f'{self._paths(self.name(np.argmin(readable)))[0]}: fetch them again or '
+                       'take them out of the list.')
+            if self.test_mode:
+                raise ValueError(message)
+            print_log(f'{message} They are left out.', 'current', logging.WARNING)
+        return readable
+
+    def _phase_images(self) -> np.ndarray:
+        """Which images of the list the phase uses, (N,) bool."""
+        keep = np.ones(len(self._index), dtype=bool)
+        if self.image_filter == 'none':
+            return keep
+        keep[:] = False
+        for class_id in self.phase_class_ids:
+            keep |= self._index.areas(class_id) >= self.candidate_area
+        if self.phase == 'train' and self.exclude_novel:
+            for class_id in self.novel_class_ids:
+                keep &= self._index.areas(class_id) == 0
+        return keep
+
+    def full_init(self) -> None:
+        """Read list and index, filter, and build the class -> images lists."""
+        if self._fully_initialized:
+            return
+        super().full_init()
+        self._build_candidates()
+
+    def _build_candidates(self) -> None:
+        self._positions = np.array(
+            [self.get_data_info(i)['position'] for i in range(len(self))], dtype=np.int64)
+        self._candidates = {}
+        for class_id in self.phase_class_ids:
+            big = self._index.areas(class_id)[self._positions] >= self.candidate_area
+            self._candidates[class_id] = np.flatnonzero(big)
+        empty = [self.class_names[c] for c, found in self._candidates.items() if not len(found)]
+        if empty and self.image_filter == 'candidates':
+            print_log(
+                f'{self.phase} images of fold {self.fold}: no image in which {", ".join(empty)} '
+                f'covers {self.candidate_area} pixels or more; episodes leave '
+                f'{"this class" if len(empty) == 1 else "these classes"} out.',
+                'current', logging.WARNING)
+
+    def get_subset_(self, indices) -> None:
+        """Keep a subset of the images; candidates are then drawn from it alone."""
+        super().get_subset_(indices)
+        self._build_candidates()
+
+    def get_subset(self, indices) -> 'FewShotSegDataset':
+        """A data set of a subset of the images."""
+        subset = super().get_subset(indices)
+        subset._build_candidates()
+        return subset
+
+    # ------------------------------------------------------------------ what episodes need
+
+    def candidates(self, class_id: int) -> np.ndarray:
+        """Indices (into this data set, ascending) of the candidates of a class of the phase."""
+        if not self._fully_initialized:
+            self.full_init()
+        return self._candidates[class_id]
+
+    def pool(self, class_id: int, without: int) -> np.ndarray:
+        """Positions in the whole list, before filtering, of images in which ``class_id`` covers
+        the candidate area and ``without`` does not occur: supports of a wrong class."""
+        index = self._index
+        fits = (index.areas(class_id) >= self.candidate_area) & (index.areas(without) == 0)
+        return np.flatnonzero(fits & (index.image_sizes != UNREADABLE).all(axis=1))
+
+    def position(self, i: int) -> int:
+        """Position in the whole list of the i-th image of this data set."""
+        return int(self._positions[i])
+
+    def positions_of(self, names: Sequence[str]) -> np.ndarray:
+        """Positions in the whole list of image names, -1 for a name that is not in it."""
+        place = {name: i for i, name in enumerate(self._names.tolist())}
+        return np.array([place.get(name, -1) for name in names], dtype=np.int64)
+
+    def name(self, position: int) -> str:
+        """Name of an entry of the whole list."""
+        return str(self._names[position])
+
+    def labels_of(self, position: int) -> tuple[int, ...]:
+        """Labels that occur in the mask at a position of the whole list (0 and 255 included)."""
+        return tuple(self._index.labels_of(position).tolist())
+
+    def describe(self, position: int) -> dict:
+        """A fresh results dict of an entry of the whole list.
+
+        Returns:
+            dict: name, position, img_path, seg_map_path, class_ids (classes of the phase that
+            occur, any area) and the keys that mmseg's loading needs.
+        """
+        image, mask = self._paths(self.name(position))
+        present = set(self.labels_of(position))
+        return dict(
+            name=self.name(position), position=int(position), img_path=image, seg_map_path=mask,
+            class_ids=tuple(c for c in self.phase_class_ids if c in present),
+            label_map=self.label_map, reduce_zero_label=False, seg_fields=[])
+
+    def _paths(self, name: str) -> tuple[str, str]:
+        return (os.path.join(self.data_prefix['img_path'], name + self.img_suffix),
+                os.path.join(self.data_prefix['seg_map_path'], name + self.seg_map_suffix))
+
+    def prepare_data(self, idx: int):
+        """Run the pipeline; in training a corrupt file is told and another image drawn."""
+        try:
+            return super().prepare_data(idx)
+        except CorruptFileError as error:
+            if self.test_mode:
+                raise
+            warnings.warn(f'{error} Another image is drawn.', RuntimeWarning, stacklevel=2)
+            return None

@@ -1,0 +1,13 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""Transforms that MMSegmentation lacks; everything else comes from mmseg and mmcv."""
+
+from .blur import RandomGaussianBlur
+from .crop import ForegroundCrop
+from .geometry import RandomScale, ResizeLongSide, SquashResize
+from .loading import CorruptFileError, LoadFewShotAnnotations, LoadFewShotImage
+from .packing import PackEpisodeInputs
+
+__all__ = [
+    'CorruptFileError', 'ForegroundCrop', 'LoadFewShotAnnotations', 'LoadFewShotImage',
+    'PackEpisodeInputs', 'RandomGaussianBlur', 'RandomScale', 'ResizeLongSide', 'SquashResize'
+]

@@ -1,0 +1,105 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""Loading: whole images only, and the two label maps of an episode."""
+
+import mmengine.fileio as fileio
+import numpy as np
+from mmcv.transforms import LoadImageFromFile
+from mmseg.datasets.transforms import LoadAnnotations
+
+from mmfss.registry import TRANSFORMS
+
+JPEG_START, JPEG_SCAN, JPEG_END = b'\xff\xd8', b'\xff\xda', b'\xff\xd9'
+
+
+class CorruptFileError(ValueError):
+    """An image or mask that cannot be decoded; the message names the file."""
+
+
+@TRANSFORMS.register_module()
+class LoadFewShotImage(LoadImageFromFile):
+    """Load an image (h, w, 3) in BGR, refusing what cannot be decoded entirely.
+
+    OpenCV fills the missing part of a truncated JPEG with grey and says nothing, so the end mark
+    is looked for here.
+
+    Required key: ``img_path``. Added keys: ``img``, ``img_shape`` (h, w), ``ori_shape`` (h, w).
+
+    Args:
+        to_float32 (bool): Whether to convert to float32, 0-255; resizing is then done in float32,
+            as in the published pipeline. Defaults to True.
+        **kwargs: See :class:`mmcv.transforms.LoadImageFromFile`.
+
+    Raises:
+        CorruptFileError: The file is cut off or no image.
+    """
+
+    def __init__(self, to_float32: bool = True, **kwargs) -> None:
+        super().__init__(to_float32=to_float32, **kwargs)
+
+    def transform(self, results: dict) -> dict:
+        path = results['img_path']
+        data = fileio.get(path, backend_args=self.backend_args)
+        whole = data.rfind(JPEG_END) > data.rfind(JPEG_SCAN) or not data.startswith(JPEG_START)
+        try:
+            loaded = super().transform(results) if whole else None
+        except Exception as error:  # each decoder raises its own kind
+            raise CorruptFileError(self._message(path, error)) from error
+        if loaded is None:
+            raise CorruptFileError(self._message(path, 'the end of the JPEG is missing'))
+        return loaded
+
+    @staticmethod
+    def _message(path: str, reason) -> str:
+        return (f'The image {path} is corrupt ({reason or "it cannot be decoded"}). Fetch it again '
+                'or take it out of the list.')
+
+
+@TRANSFORMS.register_module()
+class LoadFewShotAnnotations(LoadAnnotations):
+    """Load the index mask and turn it into the label maps of an episode.
+
+    Required keys: ``seg_map_path``, ``class_id``, and ``base_label_map`` (256,) with ``with_base``.
+
+    Added keys: ``gt_seg_map`` (h, w) uint8 with 1 where the mask holds ``class_id``, 255 where it
+    holds 255, else 0; with ``with_base`` also ``gt_base_map`` (h, w) uint8 with 0..N_base and 255.
+    Both are in ``seg_fields``, so that every later transform moves them together.
+
+    Args:
+        with_base (bool): Whether to add the base-class labels. Defaults to False.
+        keep_ignore (bool): False turns 255 into background, as HSNet and its followers do with
+            supports. Defaults to True.
+        **kwargs: See :class:`mmseg.datasets.transforms.LoadAnnotations`.
+
+    Raises:
+        CorruptFileError: The mask cannot be decoded.
+    """
+
+    def __init__(self, with_base: bool = False, keep_ignore: bool = True, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.with_base = with_base
+        self.keep_ignore = keep_ignore
+
+    def _load_seg_map(self, results: dict) -> None:
+        raw = dict(seg_map_path=results['seg_map_path'], label_map=None, seg_fields=[],
+                   reduce_zero_label=False)
+        try:
+            super()._load_seg_map(raw)
+        except (FileNotFoundError, PermissionError):
+            raise
+        except Exception as error:
+            raise CorruptFileError(
+                f'The mask {results["seg_map_path"]} is corrupt ({error}). Fetch or convert it '
+                'again.') from error
+        labels = raw['gt_seg_map']
+        binary = (labels == results['class_id']).astype(np.uint8)
+        if self.keep_ignore:
+            binary[labels == 255] = 255
+        maps = dict(gt_seg_map=binary)
+        if self.with_base:
+            maps['gt_base_map'] = results['base_label_map'][labels]
+        results.update(maps)
+        results.setdefault('seg_fields', []).extend(maps)
+
+    def __repr__(self) -> str:
+        return (f'{type(self).__name__}(with_base={self.with_base}, '
+                f'keep_ignore={self.keep_ignore})')

@@ -1,0 +1,17 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+from .hooks import (
+    BaseLearnerCheckpointHook,
+    CheckpointGuardHook,
+    EpisodeVisualizationHook,
+    PredictionFileHook,
+    ResultFileHook,
+    SafeCheckpointHook,
+)
+from .launch import build_runner, find_last_checkpoint, init_launcher
+from .stages import ensure_base_learner
+
+__all__ = [
+    'BaseLearnerCheckpointHook', 'CheckpointGuardHook', 'EpisodeVisualizationHook',
+    'PredictionFileHook', 'ResultFileHook', 'SafeCheckpointHook', 'build_runner',
+    'ensure_base_learner', 'find_last_checkpoint', 'init_launcher'
+]

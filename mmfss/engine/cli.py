@@ -1,0 +1,75 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""Options that ``tools/train.py`` and ``tools/test.py`` share, and how they become a config."""
+
+import argparse
+import os
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+
+from .stages import resolve_config
+
+# option -> (environment variable that configs read, config field that it sets)
+_VARIABLES = {
+    'fold': ('FOLD', 'fold'),
+    'data_root': ('MMFSS_DATA_ROOT', 'data_root'),
+    'candidate_area': ('MMFSS_CANDIDATE_AREA', 'candidate_area'),
+    'work_root': ('MMFSS_WORK_ROOT', 'work_root'),
+}
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add mmseg's run options and ours to ``parser``."""
+    parser.add_argument('--work-dir', help='folder for logs and checkpoints of this run')
+    parser.add_argument('--fold', type=int, help='fold whose classes are novel (0-3)')
+    parser.add_argument('--data-root', help="folder of the data set, instead of the config's")
+    parser.add_argument('--candidate-area', type=int, metavar='PIXELS',
+                        help='a class must cover so many pixels of an image to be drawn from it')
+    parser.add_argument('--work-root', help='folder that holds the work dirs of all runs')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        help='override fields of the config, such as train_cfg.max_epochs=2 key="[a,b]"')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
+                        help='job launcher')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0,
+                        help=argparse.SUPPRESS)
+
+
+def load_config(args: argparse.Namespace, parser: argparse.ArgumentParser) -> Config:
+    """Read the config that the options describe.
+
+    ``--fold`` and its kin are handed over as environment variables, because other fields are
+    computed from them while the config is read.
+
+    Args:
+        args (argparse.Namespace): Parsed options, with ``config``.
+        parser (argparse.ArgumentParser): Complains about options that cannot be met.
+
+    Returns:
+        Config: With ``--cfg-options`` merged and ``work_dir`` set.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    for option, (variable, _) in _VARIABLES.items():
+        if (value := getattr(args, option)) is not None:
+            os.environ[variable] = str(value)
+    try:
+        cfg = Config.fromfile(resolve_config(args.config))
+    except FileNotFoundError as error:
+        parser.error(str(error))
+
+    for option, (_, field) in _VARIABLES.items():
+        flag = '--' + option.replace('_', '-')
+        value = getattr(args, option)
+        if value is not None and cfg.get(field) != value:
+            parser.error(f'{flag} {value} has no effect on {args.config}: it has no field {field} '
+                         'that reads it (see configs/msanet for examples)')
+        if field in (args.cfg_options or {}):
+            parser.error(f'--cfg-options {field}=... comes too late, other fields are computed '
+                         f'from it: use {flag} {args.cfg_options[field]}')
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
+    return cfg

@@ -1,0 +1,12 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+from .base_learner_checkpoint_hook import BaseLearnerCheckpointHook
+from .checkpoint_guard_hook import CheckpointGuardHook
+from .episode_visualization_hook import EpisodeVisualizationHook
+from .prediction_file_hook import PredictionFileHook
+from .result_file_hook import ResultFileHook
+from .safe_checkpoint_hook import SafeCheckpointHook
+
+__all__ = [
+    'BaseLearnerCheckpointHook', 'CheckpointGuardHook', 'EpisodeVisualizationHook',
+    'PredictionFileHook', 'ResultFileHook', 'SafeCheckpointHook'
+]

@@ -1,0 +1,94 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""The hand-over from stage 1 to stage 2."""
+
+from pathlib import Path
+
+from mmengine.dist import barrier, is_main_process
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import CheckpointLoader, weights_to_cpu
+
+from mmfss.registry import HOOKS
+
+from ..checkpoint_match import base_class_names, model_state
+from ..safe_io import atomic_torch_save
+
+KEPT_PREFIXES = ('backbone.', 'decode_head.')
+
+
+@HOOKS.register_module()
+class BaseLearnerCheckpointHook(Hook):
+    """Writes ``<work_dir>/base_learner.pth`` when the base learner's training ends.
+
+    The file holds ``state_dict`` (the ``backbone.*`` and ``decode_head.*`` weights: the best ones
+    by validation mIoU where a best checkpoint exists, else the last) and ``meta`` with ``fold``,
+    ``base_class_names``, ``dataset_meta``, ``epoch``, ``iter`` and ``weights`` (``'best'`` or
+    ``'last'``). It has no optimiser state and is safe to load with ``weights_only=True``.
+
+    Args:
+        filename (str): Name of the file in the work dir.
+        use_best (bool): Prefer the best checkpoint over the last weights.
+    """
+
+    priority = 'LOWEST'  # after the checkpoint hook
+
+    def __init__(self, filename: str = 'base_learner.pth', use_best: bool = True) -> None:
+        self.filename = filename
+        self.use_best = use_best
+
+    def after_train(self, runner) -> None:
+        """Write the file on the main process; the others wait until it is there.
+
+        Raises:
+            OSError: When it cannot be written (see :func:`mmfss.engine.safe_io.atomic_write`).
+        """
+        if is_main_process():
+            self._write(runner)
+        barrier()
+
+    def _write(self, runner) -> None:
+        best = self._best_checkpoint(runner) if self.use_best else None
+        if best is not None:
+            state = model_state(CheckpointLoader.load_checkpoint(str(best), map_location='cpu'))
+        else:
+            model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+            state = weights_to_cpu(model.state_dict())
+        dataset_meta = _plain(dict(getattr(runner.train_dataloader.dataset, 'metainfo', {})))
+        names = base_class_names(dataset_meta) or tuple(dataset_meta.get('classes', ()))[1:]
+        path = Path(runner.work_dir) / self.filename
+        atomic_torch_save(
+            dict(
+                state_dict={k: v for k, v in state.items() if k.startswith(KEPT_PREFIXES)},
+                meta=dict(
+                    dataset_meta=dataset_meta,
+                    fold=dataset_meta.get('fold'),
+                    base_class_names=names,
+                    epoch=runner.epoch,
+                    iter=runner.iter,
+                    weights='last' if best is None else 'best')), path)
+        source = 'the last weights' if best is None else best
+        runner.logger.info(f'The base learner for stage 2 is {path} (from {source}).')
+
+    @staticmethod
+    def _best_checkpoint(runner) -> Path | None:
+        """The best checkpoint so far, also when the work dir was moved since."""
+        named = runner.message_hub.get_info('best_ckpt')
+        if named is None:
+            return None
+        for path in (Path(named), Path(runner.work_dir) / Path(named).name):
+            if path.is_file():
+                return path
+        runner.logger.warning(f'The best checkpoint {named} is gone: the last weights are used.')
+        return None
+
+
+def _plain(value):
+    """Containers of plain Python values only, as ``torch.load(weights_only=True)`` wants them."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_plain(v) for v in value) if type(value) in (list, tuple) else \
+            [_plain(v) for v in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return value.item() if hasattr(value, 'item') else str(value)

@@ -1,0 +1,112 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""Refuses checkpoints of another backbone, other classes or another fold."""
+
+import logging
+from collections.abc import Sequence
+
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.runner import BaseLoop, CheckpointLoader
+
+from mmfss.registry import HOOKS
+
+from ..checkpoint_match import base_class_names, meta_differences, model_state, state_differences
+
+
+@HOOKS.register_module()
+class CheckpointGuardHook(Hook):
+    """Compares every checkpoint with the model and the dataset before its weights are used.
+
+    MMEngine loads with ``strict=False``: a checkpoint of another network only leaves a log line and
+    random weights. And a checkpoint of another fold has *trained* on this fold's novel classes, so
+    its score would mean nothing. Both are errors here.
+
+    Args:
+        check_weights (bool): Refuse missing or unexpected weights and other shapes.
+        check_classes (bool): Refuse another fold or other classes. Switch it off to test across
+            data sets, for example a model trained on COCO on PASCAL.
+        ignore (Sequence[str]): Regular expressions of weight names that need not fit.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self,
+                 check_weights: bool = True,
+                 check_classes: bool = True,
+                 ignore: Sequence[str] = ()) -> None:
+        self.check_weights = check_weights
+        self.check_classes = check_classes
+        self.ignore = tuple(ignore)
+
+    def before_run(self, runner) -> None:
+        """Before training: the base learner must know exactly this fold's base classes.
+
+        Raises:
+            ValueError: When ``model.base_checkpoint`` was trained on other classes or folds.
+        """
+        path = runner.cfg.get('model', {}).get('base_checkpoint')
+        if path is None or not self.check_classes or not isinstance(runner._train_loop, BaseLoop):
+            return
+        theirs = CheckpointLoader.load_checkpoint(path, map_location='cpu').get('meta', {})
+        ours = runner.train_dataloader.dataset.metainfo
+        reasons = []
+        if theirs.get('fold') is not None and ours.get('fold') not in (None, theirs['fold']):
+            reasons.append(f"other fold: {theirs['fold']} instead of {ours['fold']}")
+        known, needed = theirs.get('base_class_names'), base_class_names(ours)
+        if known and needed and tuple(known) != needed:
+            reasons.append(f'other classes: {tuple(known)} instead of {needed}')
+        if reasons:
+            raise ValueError(_refusal(path, 'the base learner', reasons) + (
+                'Train one for this fold (remove or rename the file and run tools/train.py again) '
+                'or point base_learner.checkpoint and model.base_checkpoint to the right file.'))
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Called by the runner with the loaded dict, before any weight is copied.
+
+        Raises:
+            ValueError: When the checkpoint does not fit; the message says in which respect.
+        """
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        theirs = checkpoint.get('meta', {}).get('dataset_meta')
+        ours = _dataset_meta(runner)
+        if self.check_weights:
+            reasons = state_differences(model.state_dict(), model_state(checkpoint), self.ignore)
+            if reasons:
+                shots = [side.get('shots') if side else None for side in (theirs, ours)]
+                if None not in shots and shots[0] != shots[1]:
+                    reasons.insert(0, f'it was trained with {shots[0]} shots, not {shots[1]}')
+                reasons += meta_differences(ours, theirs)
+                raise ValueError(_refusal(_name(runner), 'the model of this config', reasons) + (
+                    'Give the config it was trained with, or list weights that may differ in '
+                    'default_hooks.checkpoint_guard.ignore.'))
+        if not self.check_classes:
+            return
+        if theirs is None:
+            print_log(f'{_name(runner)} does not say on which fold it was trained: make sure that '
+                      'it has not seen the novel classes.', logger='current', level=logging.WARNING)
+            return
+        reasons = meta_differences(ours, theirs)
+        if reasons:
+            raise ValueError(_refusal(_name(runner), 'the dataset of this config', reasons) + (
+                'It may have been trained on classes that count as novel here. Use --fold of the '
+                'training run; for a test across data sets set '
+                'default_hooks.checkpoint_guard.check_classes=False.'))
+
+
+def _dataset_meta(runner) -> dict | None:
+    """Metainfo of the dataset the runner is about to use: training first, else test, else val."""
+    for loop in (runner._train_loop, runner._test_loop, runner._val_loop):
+        if isinstance(loop, BaseLoop):
+            return getattr(loop.dataloader.dataset, 'metainfo', None)
+    return None
+
+
+def _name(runner) -> str:
+    if runner._load_from is not None:
+        return str(runner._load_from)
+    return f'the last checkpoint in {runner.work_dir}'
+
+
+def _refusal(path: str, target: str, reasons: list[str]) -> str:
+    return f'{path} does not fit {target}:\n  - ' + '\n  - '.join(reasons) + '\n'

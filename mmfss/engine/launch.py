@@ -1,0 +1,134 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""Process groups, threads and runners: what has to happen before a Runner is made."""
+
+import datetime
+import logging
+import os
+import re
+from pathlib import Path
+
+import torch
+import torch.distributed as torch_dist
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.dist import init_dist, is_distributed
+from mmengine.logging import print_log
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+
+def init_launcher(cfg: Config, launcher: str) -> None:
+    """Make the process group now and prepare ``cfg`` for it; does nothing for ``'none'``.
+
+    MMEngine would make the group inside the Runner, too late for deciding together which stage to
+    train, and on machines without a GPU it would ask for CUDA devices. Here such machines get a
+    gloo group and a model wrapper without ``device_ids``, so that gradients are averaged on CPU.
+    May be called again for the config of another stage; the group is made only once.
+
+    Args:
+        cfg (Config): The config; ``launcher``, ``env_cfg`` and ``model_wrapper_cfg`` are set.
+        launcher (str): ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+
+    Raises:
+        ValueError: When the launcher cannot work on this machine.
+    """
+    cfg.launcher = launcher
+    if launcher == 'none':
+        return
+    env_cfg = cfg.setdefault('env_cfg', {})
+    dist_cfg = env_cfg.setdefault('dist_cfg', {})
+    if get_device() == 'cpu':
+        dist_cfg['backend'] = 'gloo'
+        wrapper = cfg.get('model_wrapper_cfg') or dict(
+            type='MMDistributedDataParallel',
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get('find_unused_parameters', False))
+        cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
+        if not is_distributed():
+            _init_gloo(launcher, dist_cfg.get('timeout'))
+    elif not is_distributed():
+        _check_gpus(launcher)
+        init_dist(launcher, **{'backend': 'nccl', **dist_cfg})
+
+
+def _init_gloo(launcher: str, timeout: float | None) -> None:
+    if launcher != 'pytorch':
+        raise ValueError(f'--launcher {launcher} needs a GPU on each process. On machines without '
+                         'one use tools/dist_train.sh or tools/dist_test.sh (launcher pytorch).')
+    needed = [name for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR') if name not in os.environ]
+    if needed:
+        raise ValueError(f'--launcher pytorch: {", ".join(needed)} not set. Start the processes '
+                         'with tools/dist_train.sh CONFIG NUMBER or torch.distributed.run.')
+    local = int(os.environ.get('LOCAL_WORLD_SIZE', '1'))
+    if 'OMP_NUM_THREADS' not in os.environ:
+        threads = max(1, (os.cpu_count() or 1) // local)
+        os.environ['OMP_NUM_THREADS'] = str(threads)
+        torch.set_num_threads(threads)
+    os.environ.setdefault('MKL_NUM_THREADS', os.environ['OMP_NUM_THREADS'])
+    one_machine = local == int(os.environ['WORLD_SIZE'])
+    if one_machine and Path('/sys/class/net/lo').exists():
+        # gloo looks the host name up otherwise, which not every machine can resolve.
+        os.environ.setdefault('GLOO_SOCKET_IFNAME', 'lo')
+    extra = {} if timeout is None else dict(timeout=datetime.timedelta(seconds=timeout))
+    torch_dist.init_process_group('gloo', **extra)
+
+
+def _check_gpus(launcher: str) -> None:
+    rank, gpus = int(os.environ.get('LOCAL_RANK', '0')), torch.cuda.device_count()
+    if launcher == 'pytorch' and torch.cuda.is_available() and rank >= gpus:
+        raise ValueError(f'process {rank} has no GPU: this machine shows {gpus}. Start at most '
+                         f'{gpus} processes, or hide the GPUs with CUDA_VISIBLE_DEVICES=-1.')
+
+
+def build_runner(cfg: Config) -> Runner:
+    """The runner of a config: mmengine's, or the one its ``runner_type`` names."""
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def enable_amp(cfg: Config) -> None:
+    """Switch automatic mixed precision on, as mmseg's ``--amp`` does.
+
+    Raises:
+        ValueError: When the config's optimiser wrapper is of a kind that has no such version.
+    """
+    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if kind == 'AmpOptimWrapper':
+        return
+    if kind != 'OptimWrapper':
+        raise ValueError(f"--amp works with optim_wrapper.type='OptimWrapper', not {kind!r}")
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def enable_resume(cfg: Config) -> None:
+    """Let the run go on from the newest complete checkpoint of its work dir, if there is one."""
+    checkpoint = find_last_checkpoint(cfg.work_dir)
+    cfg.resume = checkpoint is not None
+    if checkpoint is None:
+        print_log(f'--resume: no checkpoint in {cfg.work_dir} yet, training starts at the '
+                  'beginning.', logger='current', level=logging.WARNING)
+    else:
+        cfg.load_from = str(checkpoint)
+
+
+def find_last_checkpoint(work_dir: str | Path) -> Path | None:
+    """The checkpoint to resume from.
+
+    MMEngine's ``last_checkpoint`` file decides; where it is missing, empty or points to a folder
+    that has moved, the ``epoch_N.pth`` or ``iter_N.pth`` with the highest number does.
+
+    Args:
+        work_dir (str | Path): The work dir of an earlier run; need not exist.
+
+    Returns:
+        Path | None: An existing file, or None when there is nothing to resume from.
+    """
+    work_dir = Path(work_dir)
+    pointer = work_dir / 'last_checkpoint'
+    if pointer.is_file() and (named := pointer.read_text().strip()):
+        for path in (Path(named), work_dir / Path(named).name):
+            if path.is_file():
+                return path
+    numbered = [(int(match.group(1)), path) for path in work_dir.glob('*.pth')
+                if (match := re.fullmatch(r'(?:epoch|iter)_(\d+)', path.stem))]
+    return max(numbered)[1] if numbered else None

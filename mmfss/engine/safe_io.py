@@ -1,0 +1,82 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""Writing files so that a full disk or a kill never costs what is already there."""
+
+import io
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from mmengine.fileio import LocalBackend, register_backend
+
+
+def atomic_write(data: bytes, path: str | Path) -> None:
+    """Write ``data`` to ``path``: afterwards the file is either the old one or the whole new one.
+
+    The bytes go to a hidden file in the same folder first, reach the disk, and are then renamed.
+
+    Args:
+        data (bytes): The file's whole content.
+        path (str | Path): Where to write; missing folders are made.
+
+    Raises:
+        OSError: When the bytes cannot be written (disk full, quota, rights). The message names the
+            path, the bytes needed and the bytes free; an earlier file at ``path`` is untouched.
+    """
+    path = Path(path)
+    half = path.with_name(f'.{path.name}.half')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(half, 'wb') as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(half, path)
+    except OSError as error:
+        message = _explain(error, path, len(data))
+        half.unlink(missing_ok=True)
+        raise OSError(error.errno, message, str(path)) from error
+    except BaseException:
+        half.unlink(missing_ok=True)
+        raise
+
+
+def _explain(error: OSError, path: Path, needed: int) -> str:
+    """What went wrong, how much space there is, and what to do about it."""
+    folder = next((p for p in path.parents if p.is_dir()), Path('.'))
+    free = shutil.disk_usage(folder).free
+    kept = 'The file that was there before is untouched.' if path.exists() else 'Nothing was left.'
+    return (f'could not write {needed / 2**20:.1f} MiB ({error.strerror}; {free / 2**20:.1f} MiB '
+            f'free in {folder}). {kept} Free some space, then go on with --resume')
+
+
+def atomic_torch_save(value: object, path: str | Path) -> None:
+    """``torch.save`` with the guarantees of :func:`atomic_write`.
+
+    Args:
+        value (object): What to save.
+        path (str | Path): The file.
+
+    Raises:
+        OSError: See :func:`atomic_write`.
+    """
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    atomic_write(buffer.getvalue(), path)
+
+
+@register_backend('mmfss.atomic', force=True)
+class AtomicLocalBackend(LocalBackend):
+    """MMEngine's local file backend whose ``put`` is atomic.
+
+    MMEngine opens the target for writing, which truncates it first: a disk that fills up then has
+    destroyed the older file too. ``backend_args=dict(backend='mmfss.atomic')`` chooses this one.
+    """
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        """Write bytes atomically, see :func:`atomic_write`."""
+        atomic_write(obj, filepath)
+
+    def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
+        """Write text atomically, see :func:`atomic_write`."""
+        atomic_write(obj.encode(encoding), filepath)

@@ -1,0 +1,44 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""A floor without training: PFENet's prior mask, cut at a threshold."""
+
+from typing import Dict, Optional, Sequence
+
+import torch
+from torch import Tensor
+
+from mmfss.registry import MODELS
+from mmfss.structures import SupportBank
+
+from ..backbones import BackboneFeatures
+from ..layers import encode_prior, prior_mask
+from .base_meta_head import BaseMetaHead, MetaOutput
+
+
+@MODELS.register_module()
+class PriorMaskHead(BaseMetaHead):
+    """Foreground is where the prior mask (PFENet, Tian et al. 2020; mean over shots) exceeds a threshold.
+
+    Args:
+        threshold (float): of the prior mask, 0..1. Defaults to 0.5.
+        in_channels, num_blocks: filled in by the segmentor, not needed here.
+        init_cfg (dict, optional): initialisation config.
+    """
+
+    def __init__(self,
+                 threshold: float = 0.5,
+                 in_channels: Optional[Sequence[int]] = None,
+                 num_blocks: Optional[Sequence[int]] = None,
+                 init_cfg: Optional[dict] = None):
+        super().__init__(init_cfg)
+        if not 0 <= threshold <= 1:
+            raise ValueError(f'threshold={threshold}: a prior mask lies in 0..1')
+        self.threshold = threshold
+
+    def encode_support(self, features: BackboneFeatures, mask: Tensor) -> Dict[str, Tensor]:
+        """The vectors of :func:`mmfss.models.layers.encode_prior`."""
+        return encode_prior(features.stages[2], mask)
+
+    def forward(self, features: BackboneFeatures, bank: SupportBank) -> MetaOutput:
+        """Scores (B, 2, h, w): the threshold, and the prior mask."""
+        prior = prior_mask(features.stages[2], bank.tensors).mean(1, keepdim=True)  # (B, 1, h, w)
+        return MetaOutput(torch.cat([torch.full_like(prior, self.threshold), prior], dim=1))

@@ -1,0 +1,54 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""A floor without training: nearest of two mean vectors (after Dong & Xing 2018 and PANet, Wang et al. 2019)."""
+
+from typing import Dict, Optional, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmfss.registry import MODELS
+from mmfss.structures import SupportBank
+
+from ..backbones import BackboneFeatures
+from ..layers import masked_average, resize
+from .base_meta_head import BaseMetaHead, MetaOutput
+
+
+@MODELS.register_module()
+class PrototypeHead(BaseMetaHead):
+    """Cosine similarity of each query pixel to the supports' mean foreground and mean background vector.
+
+    Features of several stages are scaled to unit length each and concatenated, so each stage has the same say.
+
+    Args:
+        stages (Sequence[int]): layers used, of 2, 3, 4. Defaults to (3, 4).
+        in_channels, num_blocks: filled in by the segmentor, not needed here.
+        init_cfg (dict, optional): initialisation config.
+    """
+
+    def __init__(self,
+                 stages: Sequence[int] = (3, 4),
+                 in_channels: Optional[Sequence[int]] = None,
+                 num_blocks: Optional[Sequence[int]] = None,
+                 init_cfg: Optional[dict] = None):
+        super().__init__(init_cfg)
+        if not stages or not set(stages) <= {2, 3, 4}:
+            raise ValueError(f'stages={tuple(stages)}: choose from the layers 2, 3, 4')
+        self.stages = tuple(stages)
+
+    def _features(self, features: BackboneFeatures) -> Tensor:
+        """(N, C, h, w): the chosen stages at layer3's size."""
+        size = features.stages[1].shape[-2:]
+        return torch.cat([F.normalize(resize(features.stages[i - 2], size), dim=1) for i in self.stages], dim=1)
+
+    def encode_support(self, features: BackboneFeatures, mask: Tensor) -> Dict[str, Tensor]:
+        """``foreground`` and ``background``: mean vectors (N, C)."""
+        maps = self._features(features)
+        return dict(foreground=masked_average(maps, mask), background=masked_average(maps, 1 - mask))
+
+    def forward(self, features: BackboneFeatures, bank: SupportBank) -> MetaOutput:
+        """Logits (B, 2, h, w): cosine to background and to foreground, -1..1."""
+        means = torch.stack([bank['background'].mean(1), bank['foreground'].mean(1)], dim=1)  # (B, 2, C)
+        maps = F.normalize(self._features(features), dim=1)  # (B, C, h, w)
+        return MetaOutput(torch.einsum('btc,bchw->bthw', F.normalize(means, dim=2), maps))

@@ -1,0 +1,61 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""Foreground masks at feature size, and the support pixels they keep."""
+
+from typing import Iterable, Sequence, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+FOREGROUND = 1
+
+
+def foreground(mask: Tensor) -> Tensor:
+    """Label maps (..., H, W) -> {0., 1.} of the same shape: only pixels labelled exactly 1 count, 255 does not."""
+    return (mask == FOREGROUND).float()
+
+
+def resize(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Bilinear resizing with aligned corners, the one of BAM and MSANet: (N, C, h, w) -> (N, C, *size)."""
+    size = tuple(size)
+    return x if tuple(x.shape[-2:]) == size else F.interpolate(x, size, mode='bilinear', align_corners=True)
+
+
+def mask_pyramid(mask: Tensor, through: Iterable[Tuple[int, int]], sizes: Iterable[Tuple[int, int]]) -> list:
+    """Resize a mask step by step, each size from the previous result (MSANet's released code).
+
+    Args:
+        mask (Tensor): foreground (N, 1, H, W).
+        through (Iterable[tuple[int, int]]): sizes passed on the way, whose results are not kept.
+        sizes (Iterable[tuple[int, int]]): the size of each block feature, in order.
+
+    Returns:
+        list[Tensor]: one soft mask (N, 1, h, w) for each of ``sizes``.
+    """
+    for size in through:
+        mask = resize(mask, size)
+    masks = []
+    for size in sizes:
+        mask = resize(mask, size)
+        masks.append(mask)
+    return masks
+
+
+def gather_kept(features: Tensor, keep: Tensor) -> Tuple[Tensor, Tensor]:
+    """Collect the kept positions of each map, padded with zeros to the longest list.
+
+    The foreground usually covers a tenth of a support, so what follows costs a tenth.
+
+    Args:
+        features (Tensor): (N, C, L).
+        keep (Tensor): bool (N, L).
+
+    Returns:
+        tuple[Tensor, Tensor]: vectors (N, C, M) and which of them are real, bool (N, M); M >= 1.
+    """
+    longest = max(int(keep.sum(1).max()), 1)
+    # Kept positions first, in their own order: a stable sort of booleans.
+    index = keep.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :longest]  # (N, M)
+    valid = keep.gather(1, index)  # (N, M)
+    vectors = features.gather(2, index.unsqueeze(1).expand(-1, features.shape[1], -1))  # (N, C, M)
+    return vectors * valid.unsqueeze(1), valid

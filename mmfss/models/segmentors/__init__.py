@@ -1,0 +1,5 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+from .base_learner_ensemble import BaseLearnerEnsemble
+from .few_shot_segmentor import FewShotSegmentor
+
+__all__ = ['BaseLearnerEnsemble', 'FewShotSegmentor']

@@ -1,0 +1,112 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""Meta learner and base learner together (BAM, Lang et al. 2022, section 3.5; MSANet uses the same ensemble)."""
+
+from typing import Dict, List, Optional
+
+import torch
+from mmseg.structures import SegDataSample
+from torch import Tensor, nn
+
+from mmfss.registry import MODELS
+from mmfss.structures import SupportBank
+
+from ..backbones import BackboneFeatures
+from ..layers import resize
+from .few_shot_segmentor import FewShotSegmentor
+
+
+def _merging_conv() -> nn.Conv2d:
+    """1x1 conv 2 -> 1 without bias that starts by passing its first input on."""
+    conv = nn.Conv2d(2, 1, 1, bias=False)
+    conv.weight.data.copy_(torch.tensor([1., 0.]).view(1, 2, 1, 1))
+    return conv
+
+
+@MODELS.register_module()
+class BaseLearnerEnsemble(FewShotSegmentor):
+    """A meta head whose background is raised where the base learner sees a base class.
+
+    The base learner is a head on the query's last stage, trained in stage 1 and frozen here; backbone and preprocessing
+    are shared.
+
+    Args:
+        base_head (dict): config of the base learner's head (mmseg's PSPHead); ``num_classes`` is 1 + base classes.
+        log_base_loss (bool): report the frozen base learner's loss in training as ``base_ce``. It has no gradient.
+            Defaults to False.
+        **kwargs: see :class:`FewShotSegmentor`.
+    """
+
+    def __init__(self, base_head: dict, log_base_loss: bool = False, **kwargs):
+        super().__init__(**kwargs)
+        self.base_head = MODELS.build(base_head)
+        self.base_head.requires_grad_(False)
+        self.merge_adjustment = _merging_conv()  # (w1, w2), shared by background and foreground
+        self.merge_base = _merging_conv()  # (v1, v2)
+        self.log_base_loss = log_base_loss
+
+    def train(self, mode: bool = True) -> 'BaseLearnerEnsemble':
+        """As nn.Module's, with backbone and base learner always in eval mode."""
+        super().train(mode)
+        self.base_head.eval()
+        return self
+
+    def segment(self,
+                features: BackboneFeatures,
+                bank: SupportBank,
+                own_class: Optional[Tensor] = None) -> Dict[str, Tensor]:
+        """Scores of the queries at feature size.
+
+        Args:
+            features (BackboneFeatures): of B queries.
+            bank (SupportBank): of the same B episodes, or of one episode that serves all queries.
+            own_class (Tensor, optional): (B,) index of the episode's class among the base classes, -1 for none. Training
+                leaves it out of what the base learner calls base classes.
+
+        Returns:
+            dict[str, Tensor]: ``final`` (B, 2, h, w), scores and not logits of a softmax; ``meta`` (B, 2, h, w) and
+            ``base`` (B, 1 + N_base, h, w) logits; and one entry for each comparison head in the bank.
+
+        Raises:
+            TypeError: when the meta head estimates no adjustment factor.
+        """
+        bank = bank.expand(features.stages[0].shape[0])
+        meta = self.decode_head(features, bank.part('meta'))
+        if meta.adjustment is None:
+            raise TypeError(f'{type(self.decode_head).__name__} gives no adjustment factor, which BaseLearnerEnsemble '
+                            'merges; use it in a FewShotSegmentor')
+        meta_logits, psi = meta.logits.float(), meta.adjustment.float()
+        with torch.no_grad():
+            base_logits = self.base_head(features.stages).float()  # (B, 1 + N_base, h4, w4)
+            base_logits = resize(base_logits, meta_logits.shape[-2:])
+            base_foreground = self._base_foreground(base_logits.softmax(1), own_class)  # (B, 1, h, w)
+        background, own = meta_logits.softmax(1).split(1, dim=1)  # (B, 1, h, w) each
+        psi = psi.expand_as(background)
+        background = self.merge_adjustment(torch.cat([background, psi], dim=1))
+        own = self.merge_adjustment(torch.cat([own, psi], dim=1))
+        background = self.merge_base(torch.cat([background, base_foreground], dim=1))
+        final = torch.cat([background, own], dim=1)
+        return dict(final=final, meta=meta_logits, base=base_logits, **self._compare(features, bank))
+
+    def loss(self, inputs: Dict[str, Tensor], data_samples: List[SegDataSample]) -> Dict[str, Tensor]:
+        """Pixel losses of ``final`` and ``meta`` against the binary labels at input size (spec: weight 1 each)."""
+        own_class = torch.tensor([s.metainfo['base_index'] for s in data_samples], device=inputs['query'].device)
+        scores = self.segment(self.extract_feat(inputs['query']),
+                              self.encode_support(inputs['support'], inputs['support_mask']), own_class)
+        size, labels = inputs['query'].shape[-2:], self.stack_labels(data_samples)
+        losses = {f'loss_{name}': self.loss_decode(resize(scores[name], size), labels, ignore_index=255)
+                  for name in ('final', 'meta')}
+        if self.log_base_loss:
+            with torch.no_grad():
+                losses['base_ce'] = self.loss_decode(
+                    resize(scores['base'], size), self.stack_labels(data_samples, 'gt_base_seg'), ignore_index=255)
+        return losses
+
+    @staticmethod
+    def _base_foreground(probabilities: Tensor, own_class: Optional[Tensor]) -> Tensor:
+        """(B, 1 + N_base, h, w) -> (B, 1, h, w): probability of any base class, but for the episode's own."""
+        total = probabilities[:, 1:].sum(1, keepdim=True)
+        if own_class is None:
+            return total
+        # Channel 0 is background; an index of -1 (no base class) gathers it and is masked out again.
+        index = (own_class + 1).view(-1, 1, 1, 1).expand_as(total)
+        return total - probabilities.gather(1, index) * (index > 0)

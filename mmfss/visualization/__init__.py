@@ -1,0 +1,5 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+from .episode_visualizer import EpisodeVisualizer
+from .sheet import Panel, compose_sheet, overlay_index_map, overlay_mask
+
+__all__ = ['EpisodeVisualizer', 'Panel', 'compose_sheet', 'overlay_index_map', 'overlay_mask']

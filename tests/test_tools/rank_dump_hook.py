@@ -1,0 +1,27 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""Named by tests/configs/tiny_ranks.py: lets a test look into each process."""
+
+from pathlib import Path
+
+import torch
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+
+from mmfss.registry import HOOKS
+
+
+@HOOKS.register_module()
+class RankDumpHook(Hook):
+    """Writes each process's trained weights and what data it saw to ``rank<N>.pth``."""
+
+    def __init__(self):
+        self.seen = []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.seen += [sample.img_path for sample in data_batch['data_samples']['query']]
+
+    def after_train(self, runner):
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        torch.save(dict(seen=self.seen, weights=model.state_dict()),
+                   Path(runner.work_dir) / f'rank{get_rank()}.pth')

@@ -1,0 +1,107 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""What the tools make of their options, without running anything."""
+
+import argparse
+import importlib.util
+import os
+
+import pytest
+from tool_runs import CONFIGS, OURS, REPO
+
+from mmfss.engine.cli import load_config
+
+
+def tool(name):
+    """``tools/<name>.py`` as a module."""
+    spec = importlib.util.spec_from_file_location(f'tool_{name}', REPO / 'tools' / f'{name}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(autouse=True)
+def untouched_environment(monkeypatch):
+    """Each test starts without our variables, and leaves none behind."""
+    for name in (*OURS, 'LOCAL_RANK'):
+        monkeypatch.setenv(name, '')
+        monkeypatch.delenv(name)
+
+
+def config(*args):
+    parser = tool('train').make_parser()
+    return load_config(parser.parse_args([str(CONFIGS / 'tiny_1shot.py'), *args]), parser)
+
+
+def test_fold_and_roots_reach_every_field_computed_from_them():
+    cfg = config('--fold', '3', '--data-root', '/data', '--work-root', '/runs',
+                 '--candidate-area', '77')
+    assert cfg.fold == cfg.train_dataloader.dataset.dataset.fold == 3
+    assert cfg.val_dataloader.dataset.dataset.data_root == '/data'
+    assert cfg.val_dataloader.dataset.dataset.candidate_area == 77
+    assert cfg.work_dir == '/runs/tiny_1shot/fold3'
+    assert cfg.model.base_checkpoint == cfg.base_learner.checkpoint
+    assert cfg.base_learner.checkpoint == '/runs/tiny_base/fold3/base_learner.pth'
+
+
+def test_mmseg_options_work_as_in_mmseg():
+    cfg = config('--work-dir', '/mine', '--cfg-options', 'train_cfg.max_epochs=7',
+                 'randomness.seed=3')
+    assert cfg.work_dir == '/mine' and cfg.train_cfg.max_epochs == 7 and cfg.randomness.seed == 3
+    assert os.environ['LOCAL_RANK'] == '0'
+
+
+def test_options_that_come_too_late_are_refused(capsys):
+    with pytest.raises(SystemExit):
+        config('--cfg-options', 'fold=2')
+    assert 'use --fold 2' in capsys.readouterr().err
+
+
+def test_options_without_effect_are_refused(tmp_path, capsys):
+    plain = tmp_path / 'plain.py'
+    plain.write_text('model = dict()\n')
+    parser = tool('train').make_parser()
+    args = parser.parse_args([str(plain), '--fold', '2'])
+    with pytest.raises(SystemExit):
+        load_config(args, parser)
+    assert 'no field fold' in capsys.readouterr().err
+
+
+def test_a_missing_config_is_named(capsys):
+    parser = tool('train').make_parser()
+    with pytest.raises(SystemExit):
+        load_config(parser.parse_args(['configs/nowhere.py']), parser)
+    assert 'configs/nowhere.py' in capsys.readouterr().err
+
+
+def make_test_config(tmp_path, *args, checkpoint=True):
+    """The config that test.py makes."""
+    if checkpoint:
+        (tmp_path / 'epoch_1.pth').touch()
+    module = tool('test')
+    parser = module.make_parser()
+    args = parser.parse_args([str(CONFIGS / 'tiny_1shot.py'), str(tmp_path / 'epoch_1.pth'), *args])
+    assert isinstance(args, argparse.Namespace)
+    cfg = load_config(args, parser)
+    module.apply_test_options(cfg, args, parser)
+    return cfg
+
+
+def test_test_options_reach_dataset_and_hooks(tmp_path):
+    cfg = make_test_config(tmp_path, '--support-control', 'base', '--show-dir', 'pictures',
+                           '--out', 'masks')
+    assert cfg.test_dataloader.dataset.support_control == 'base'
+    assert cfg.default_hooks.visualization.show_dir == 'pictures'
+    assert cfg.custom_hooks[-1] == dict(type='mmfss.PredictionFileHook', out_dir='masks')
+    assert cfg.load_from == str(tmp_path / 'epoch_1.pth')
+
+
+def test_a_missing_checkpoint_is_named_at_once(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        make_test_config(tmp_path, checkpoint=False)
+    assert 'there is no checkpoint' in capsys.readouterr().err
+
+
+def test_tta_needs_a_config_that_knows_it(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        make_test_config(tmp_path, '--tta')
+    assert 'tta_model' in capsys.readouterr().err

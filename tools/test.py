@@ -1,0 +1,68 @@
+#!/usr/bin/env python
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""Test a few-shot segmentor on the novel classes of its fold."""
+
+import argparse
+from pathlib import Path
+
+from mmengine.config import Config
+
+from mmfss.engine.cli import add_run_options, load_config
+from mmfss.engine.launch import build_runner, init_launcher
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The options of this tool."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file that the model was trained with')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--out', metavar='DIR', help='write the predicted masks there as PNG files')
+    parser.add_argument('--show', action='store_true', help='show each episode in a window')
+    parser.add_argument('--show-dir', metavar='DIR', help='write a picture of each episode there')
+    parser.add_argument('--wait-time', type=float, default=2, help='seconds a window stays')
+    parser.add_argument('--tta', action='store_true',
+                        help="use the config's tta_model and tta_pipeline")
+    parser.add_argument('--support-control', choices=['wrong_novel', 'base'],
+                        help='replace each support by one of a wrong novel or of a base class')
+    add_run_options(parser)
+    return parser
+
+
+def apply_test_options(cfg: Config, args: argparse.Namespace,
+                       parser: argparse.ArgumentParser) -> None:
+    """Put this tool's options into the config."""
+    if '://' not in args.checkpoint and not Path(args.checkpoint).is_file():
+        parser.error(f'there is no checkpoint {args.checkpoint}')
+    cfg.load_from = args.checkpoint
+    if args.show or args.show_dir:
+        hook = cfg.get('default_hooks', {}).get('visualization')
+        if hook is None:
+            parser.error('--show and --show-dir need default_hooks.visualization in the config, '
+                         'such as dict(type="EpisodeVisualizationHook")')
+        hook.show_dir = args.show_dir
+        if args.show:
+            hook.update(show=True, wait_time=args.wait_time)
+    if args.out:
+        hook = dict(type='mmfss.PredictionFileHook', out_dir=args.out)
+        cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
+    if args.support_control:
+        cfg.test_dataloader.dataset.support_control = args.support_control
+    if args.tta:
+        if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
+            parser.error(f'--tta: {args.config} has no tta_model and tta_pipeline')
+        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+        cfg.model = dict(cfg.tta_model, module=cfg.model)
+
+
+def main() -> None:
+    """Test."""
+    parser = make_parser()
+    args = parser.parse_args()
+    cfg = load_config(args, parser)
+    apply_test_options(cfg, args, parser)
+    init_launcher(cfg, args.launcher)
+    build_runner(cfg).test()
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,38 @@
+#!/usr/bin/env python
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""Train a few-shot segmentor: stage 1 (the base learner) when it is missing, then stage 2."""
+
+import argparse
+
+from mmfss.engine.cli import add_run_options, load_config
+from mmfss.engine.launch import build_runner, enable_amp, enable_resume, init_launcher
+from mmfss.engine.stages import ensure_base_learner
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The options of this tool."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file, such as configs/msanet/lite0_pascal_1shot.py')
+    parser.add_argument('--resume', action='store_true',
+                        help='go on from the latest checkpoint, in whichever stage was interrupted')
+    parser.add_argument('--amp', action='store_true', help='train with mixed precision')
+    add_run_options(parser)
+    return parser
+
+
+def main() -> None:
+    """Train."""
+    parser = make_parser()
+    args = parser.parse_args()
+    cfg = load_config(args, parser)
+    init_launcher(cfg, args.launcher)
+    ensure_base_learner(cfg, args.launcher, resume=args.resume, amp=args.amp)
+    if args.amp:
+        enable_amp(cfg)
+    if args.resume:
+        enable_resume(cfg)
+    build_runner(cfg).train()
+
+
+if __name__ == '__main__':
+    main()
