@@ -267,9 +267,9 @@ def show_results(seeds: list[Seed]) -> None:
                  'remove --work-root to start anew')
     first = reports[0]
     novel = ', '.join(entry['name'] for entry in first['per_class'])
-    print(f'\nSegmenting classes never trained on ({novel}) from {first["shots"]} support image(s),'
-          f'\n{len(seeds)} training(s), the same {first["num_episodes"]} episodes for every row '
-          f'(hash {hashes[0]}):\n{table(reports)}')
+    print(f'\nClasses never trained on: {novel}.\n{first["shots"]}-shot, {len(seeds)} training(s), '
+          f'the same {first["num_episodes"]} episodes for every row (hash {hashes[0][:12]}):\n'
+          f'{table(reports)}')
     figure = typical_figure(Path(seeds[0].state['figures']), first['summary']['final']['mIoU'])
     if figure is not None:
         print(f'A typical episode: {figure}')

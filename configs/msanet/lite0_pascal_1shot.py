@@ -14,9 +14,13 @@ model = dict(
     backbone=_base_.backbone,
     decode_head=dict(type='MSANetHead', channels=128),
     base_head=dict(
-        type='mmseg.PSPHead', in_channels=320, channels=96, num_classes=16, norm_cfg=dict(type='BN'), align_corners=True),
+        type='mmseg.PSPHead',
+        in_channels=320,
+        channels=96,
+        num_classes=16,
+        norm_cfg=dict(type='BN'),
+        align_corners=True),
     # Floors that need no training, measured on the same episodes.
     comparison_heads=dict(prototype=dict(type='PrototypeHead'), prior=dict(type='PriorMaskHead', threshold=0.5)),
     base_checkpoint=base_learner['checkpoint'],
-    compute_dtype='bfloat16',
     feature_cache_gb=4)

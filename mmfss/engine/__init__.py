@@ -1,4 +1,5 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+from .bfloat16_optim_wrapper import BFloat16OptimWrapper
 from .hooks import (
     BaseLearnerCheckpointHook,
     CheckpointGuardHook,
@@ -10,7 +11,7 @@ from .hooks import (
 from .launch import build_runner, find_last_checkpoint, init_launcher
 from .stages import ensure_base_learner
 
-__all__ = [
+__all__ = ['BFloat16OptimWrapper',
     'BaseLearnerCheckpointHook', 'CheckpointGuardHook', 'EpisodeVisualizationHook',
     'PredictionFileHook', 'ResultFileHook', 'SafeCheckpointHook', 'build_runner',
     'ensure_base_learner', 'find_last_checkpoint', 'init_launcher'

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
+from .launch import settle_batch_size
 from .stages import resolve_config
 
 # option -> (environment variable that configs read, config field that it sets)
@@ -68,6 +69,7 @@ def load_config(args: argparse.Namespace, parser: argparse.ArgumentParser) -> Co
                          f'from it: use {flag} {args.cfg_options[field]}')
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
+        settle_batch_size(cfg, args.cfg_options)
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:

@@ -5,16 +5,19 @@ import datetime
 import logging
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 import torch.distributed as torch_dist
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.dist import init_dist, is_distributed
+from mmengine.dist import get_world_size, init_dist, is_distributed, is_main_process
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+
+from .cpu_memory import keep_freed_memory
 
 
 def init_launcher(cfg: Config, launcher: str) -> None:
@@ -26,15 +29,61 @@ def init_launcher(cfg: Config, launcher: str) -> None:
     May be called again for the config of another stage; the group is made only once.
 
     Args:
-        cfg (Config): The config; ``launcher``, ``env_cfg`` and ``model_wrapper_cfg`` are set.
+        cfg (Config): The config; ``launcher``, ``env_cfg`` and ``model_wrapper_cfg`` are set, and
+            the batch size of a process (:func:`spread_batch`).
         launcher (str): ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
 
     Raises:
         ValueError: When the launcher cannot work on this machine.
     """
     cfg.launcher = launcher
-    if launcher == 'none':
+    if launcher != 'none':
+        _init_group(cfg, launcher)
+    spread_batch(cfg, get_world_size())
+
+
+def spread_batch(cfg: Config, processes: int) -> None:
+    """Divide the config's ``total_batch_size`` among the processes.
+
+    The total is what the schedule was made for: 8 episodes a step are a
+    ``train_dataloader.batch_size`` of 8 in one process and of 1 in each of eight. A total that does
+    not divide is rounded up, and ``auto_scale_lr`` lets the learning rate follow. Configs without
+    ``total_batch_size``, or with None, keep their ``train_dataloader.batch_size`` in each process,
+    as in mmseg.
+
+    Args:
+        cfg (Config): ``train_dataloader.batch_size`` is set.
+        processes (int): Their number.
+    """
+    total = cfg.get('total_batch_size')
+    if total is None or cfg.get('train_dataloader') is None:
         return
+    given, share = cfg.train_dataloader.get('batch_size', total), -(-total // processes)
+    cfg.train_dataloader.batch_size = share
+    if given not in (total, share):
+        _warn(f'train_dataloader.batch_size={given} becomes {share}: total_batch_size={total} over '
+              f'{processes} process(es) decides. With total_batch_size=None the former counts in '
+              'each process, as in mmseg.')
+    if share * processes != total:
+        _warn(f'total_batch_size={total} does not divide by {processes} processes: {share} in '
+              f'each, {share * processes} a step.')
+
+
+def settle_batch_size(cfg: Config, options: Mapping) -> None:
+    """Let the one that was given win: a total, or mmseg's batch size of each process.
+
+    Args:
+        cfg (Config): The config after the options were merged into it.
+        options (Mapping): Their dotted keys, as of ``--cfg-options``.
+    """
+    if options.get('total_batch_size') is not None:
+        cfg.train_dataloader.batch_size = cfg.total_batch_size
+    elif 'train_dataloader.batch_size' in options:
+        cfg.total_batch_size = None
+
+
+def _init_group(cfg: Config, launcher: str) -> None:
+    """The process group of a launcher, and what ``cfg`` needs to run in it."""
     env_cfg = cfg.setdefault('env_cfg', {})
     dist_cfg = env_cfg.setdefault('dist_cfg', {})
     if get_device() == 'cpu':
@@ -44,6 +93,7 @@ def init_launcher(cfg: Config, launcher: str) -> None:
             broadcast_buffers=False,
             find_unused_parameters=cfg.get('find_unused_parameters', False))
         cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
+        cfg.sync_bn = None  # torch's SyncBatchNorm needs GPUs
         if not is_distributed():
             _init_gloo(launcher, dist_cfg.get('timeout'))
     elif not is_distributed():
@@ -82,6 +132,7 @@ def _check_gpus(launcher: str) -> None:
 
 def build_runner(cfg: Config) -> Runner:
     """The runner of a config: mmengine's, or the one its ``runner_type`` names."""
+    keep_freed_memory()
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 
 
@@ -132,3 +183,8 @@ def find_last_checkpoint(work_dir: str | Path) -> Path | None:
     numbered = [(int(match.group(1)), path) for path in work_dir.glob('*.pth')
                 if (match := re.fullmatch(r'(?:epoch|iter)_(\d+)', path.stem))]
     return max(numbered)[1] if numbered else None
+
+
+def _warn(message: str) -> None:
+    if is_main_process():
+        print_log(message, logger='current', level=logging.WARNING)

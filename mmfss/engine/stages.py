@@ -18,7 +18,14 @@ from mmfss.registry import MODELS
 
 from .checkpoint_match import model_state, state_differences
 from .hooks.base_learner_checkpoint_hook import KEPT_PREFIXES
-from .launch import build_runner, enable_amp, enable_resume, find_last_checkpoint, init_launcher
+from .launch import (
+    build_runner,
+    enable_amp,
+    enable_resume,
+    find_last_checkpoint,
+    init_launcher,
+    settle_batch_size,
+)
 
 _HOOK = 'BaseLearnerCheckpointHook'
 
@@ -95,7 +102,9 @@ def _stage1_config(cfg: Config, checkpoint: Path) -> Config | None:
         return None
     stage1 = Config.fromfile(resolve_config(cfg.base_learner.config))
     if cfg.base_learner.get('cfg_options'):
-        stage1.merge_from_dict(_flat(cfg.base_learner.cfg_options))
+        options = _flat(cfg.base_learner.cfg_options)
+        stage1.merge_from_dict(options)
+        settle_batch_size(stage1, options)
     for key in ('fold', 'data_root'):
         ours, theirs = cfg.get(key), stage1.get(key)
         if None not in (ours, theirs) and ours != theirs:

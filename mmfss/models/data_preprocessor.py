@@ -1,7 +1,7 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """Episodes to tensors: the one place that knows how a collated batch becomes the model's input."""
 
-from typing import Dict, List, Sequence
+from collections.abc import Sequence
 
 import torch
 from mmengine.model import BaseDataPreprocessor
@@ -34,7 +34,7 @@ class EpisodeDataPreProcessor(BaseDataPreprocessor):
         self.register_buffer('mean', torch.tensor(mean).view(3, 1, 1), False)
         self.register_buffer('std', torch.tensor(std).view(3, 1, 1), False)
 
-    def forward(self, data: dict, training: bool = False) -> Dict[str, object]:
+    def forward(self, data: dict, training: bool = False) -> dict[str, object]:
         """Collated episodes to model input.
 
         Args:
@@ -47,18 +47,25 @@ class EpisodeDataPreProcessor(BaseDataPreprocessor):
             ``data_samples``, the B query samples.
 
         Raises:
-            ValueError: when images of a batch differ in size.
+            ValueError: when queries, or supports with their masks, differ in size.
         """
         data = self.cast_data(data)
         inputs, samples = data['inputs'], data['data_samples']
-        masks = [[sample.gt_sem_seg.data.squeeze(0).to(self.mean.device) for sample in shot]
-                 for shot in samples['support']]
+        B, queries = len(inputs['query']), list(inputs['query'])
+        images = [image for shot in inputs['support'] for image in shot]  # K*B of them
+        supports = [sample for shot in samples['support'] for sample in shot]
+        masks = [sample.gt_sem_seg.data.squeeze(0).to(self.mean.device) for sample in supports]
+        self._check_sizes(queries, samples['query'], 'queries')
+        self._check_sizes([*images, *masks], [*supports, *supports], 'supports and their masks')
+
+        def shots_last(stacked: Tensor) -> Tensor:  # (K*B, ...) -> (B, K, ...)
+            return stacked.unflatten(0, (-1, B)).transpose(0, 1).contiguous()
+
         return dict(
             inputs=dict(
-                query=self._stack(inputs['query'], samples['query']),  # (B, 3, H, W)
-                support=torch.stack(  # (B, K, 3, H, W)
-                    [self._stack(shot, s) for shot, s in zip(inputs['support'], samples['support'], strict=True)], dim=1),
-                support_mask=torch.stack([torch.stack(shot) for shot in masks], dim=1).long()),  # (B, K, H, W)
+                query=self.normalize(torch.stack(queries)),  # (B, 3, H, W)
+                support=shots_last(self.normalize(torch.stack(images))),  # (B, K, 3, H, W)
+                support_mask=shots_last(torch.stack(masks).long())),  # (B, K, H, W)
             data_samples=samples['query'])
 
     def normalize(self, images: Tensor) -> Tensor:
@@ -67,11 +74,10 @@ class EpisodeDataPreProcessor(BaseDataPreprocessor):
             images = images.flip(-3)
         return (images.float() - self.mean) / self.std
 
-    def _stack(self, images: List[Tensor], samples: Sequence) -> Tensor:
-        sizes = {tuple(image.shape[-2:]) for image in images}
-        if len(sizes) > 1:
-            names = [(sample.metainfo.get('img_path'), tuple(image.shape[-2:]))
-                     for image, sample in zip(images, samples, strict=True)]
-            raise ValueError(f'images of one batch differ in size: {names}. End the pipeline with a crop or a pad to a '
+    @staticmethod
+    def _check_sizes(tensors: Sequence[Tensor], samples: Sequence, what: str) -> None:
+        if len({tuple(tensor.shape[-2:]) for tensor in tensors}) > 1:
+            names = [(sample.metainfo.get('img_path'), tuple(tensor.shape[-2:]))
+                     for tensor, sample in zip(tensors, samples, strict=True)]
+            raise ValueError(f'{what} of one batch differ in size: {names}. End the pipeline with a crop or a pad to a '
                              'fixed size, or set batch_size=1')
-        return self.normalize(torch.stack(list(images)))

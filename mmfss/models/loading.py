@@ -2,14 +2,14 @@
 """Loading weights of an earlier stage, or saying why they do not fit."""
 
 import os.path as osp
-from typing import Dict, List, Mapping, Optional
+from collections.abc import Mapping
 
 from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 
-def describe_mismatch(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], limit: int = 5) -> List[str]:
+def describe_mismatch(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], limit: int = 5) -> list[str]:
     """What keeps weights from loading strictly, in words.
 
     Args:
@@ -20,7 +20,7 @@ def describe_mismatch(expected: Mapping[str, Tensor], found: Mapping[str, Tensor
     Returns:
         list[str]: one sentence for each kind of difference, empty when the weights fit.
     """
-    def some(keys: List[str]) -> str:
+    def some(keys: list[str]) -> str:
         return ', '.join(keys[:limit]) + (f' and {len(keys) - limit} more' if len(keys) > limit else '')
 
     missing = [k for k in expected if k not in found]
@@ -47,7 +47,7 @@ def load_base_learner(model: nn.Module, path: str) -> None:
                                 "config's base_learner.config names stage 1; or set model.base_checkpoint")
     checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
     state = checkpoint.get('state_dict', checkpoint)
-    targets: Dict[str, nn.Module] = {'backbone.': model.backbone}
+    targets: dict[str, nn.Module] = {'backbone.': model.backbone}
     if hasattr(model, 'base_head'):
         targets['decode_head.'] = model.base_head
     for prefix, module in targets.items():
@@ -62,7 +62,7 @@ def load_base_learner(model: nn.Module, path: str) -> None:
     print_log(f"base learner: loaded {', '.join(p + '*' for p in targets)} from {path}", logger='current')
 
 
-def check_pretrained(backbone: nn.Module, path: str, prefix: Optional[str] = None) -> None:
+def check_pretrained(backbone: nn.Module, path: str, prefix: str | None = None) -> None:
     """Refuse pre-trained weights that are missing or would leave a part of the backbone as it was.
 
     Args:
@@ -85,3 +85,21 @@ def check_pretrained(backbone: nn.Module, path: str, prefix: Optional[str] = Non
     problems = describe_mismatch(expected, {k: v for k, v in state.items() if k in expected})
     if problems:
         raise RuntimeError(f"pre-trained weights '{path}' are not of {type(backbone).__name__}: " + '; '.join(problems))
+
+
+def check_init_cfg(backbone: nn.Module) -> None:
+    """Check the pre-trained weights that ``init_weights`` of a backbone is about to load.
+
+    mmengine loads them with strict=False, where a wrong prefix is only a line in the log and the backbone stays random.
+
+    Args:
+        backbone (nn.Module): whose ``init_cfg`` may name a file (``type='Pretrained'``), alone or in a list.
+
+    Raises:
+        FileNotFoundError: when the file is missing.
+        RuntimeError: when weights of the backbone are missing in it or of another shape.
+    """
+    init_cfg = getattr(backbone, 'init_cfg', None) or []
+    for cfg in [init_cfg] if isinstance(init_cfg, dict) else init_cfg:
+        if cfg.get('type') == 'Pretrained':
+            check_pretrained(backbone, cfg['checkpoint'], cfg.get('prefix'))

@@ -1,8 +1,8 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """SupportBank: everything that a support set contributes to a segmentation, computed once."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Dict, Iterable, Mapping, Optional, Union
 
 import torch
 import torch.nn.functional as F
@@ -18,8 +18,8 @@ def _pad_last(x: Tensor, length: int) -> Tensor:
 class SupportBank:
     """A value, not state on a module: keep it, move it, save it, extend it by a shot.
 
-    Every tensor starts with (B, K, ...): B episodes, K shots. Vectors that were kept from a support feature map stand in
-    the last dimension, padded with zeros to the longest; the head stores a weight or validity tensor of the same
+    Every tensor starts with (B, K, ...): B episodes, K shots. Vectors that were kept from a support feature map stand
+    in the last dimension, padded with zeros to the longest; the head stores a weight or validity tensor of the same
     length beside them, so padding never changes a result.
 
     Attributes:
@@ -28,7 +28,7 @@ class SupportBank:
         fingerprint (str): identifies the weights that made the bank; '' when not recorded.
     """
 
-    tensors: Dict[str, Tensor] = field(default_factory=dict)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
     fingerprint: str = ''
 
     def __post_init__(self):
@@ -69,8 +69,11 @@ class SupportBank:
         return cls({f'{head}.{name}': t for head, part in parts.items() for name, t in part.items()}, fingerprint)
 
     def to(self, *args, **kwargs) -> 'SupportBank':
-        """As Tensor.to, for every tensor."""
-        return replace(self, tensors={k: t.to(*args, **kwargs) for k, t in self.tensors.items()})
+        """As Tensor.to, for every tensor; a dtype applies to floating-point tensors only, as with nn.Module.to."""
+        def move(t: Tensor) -> Tensor:
+            return t.to(*args, **kwargs) if t.is_floating_point() else t.to(*args, **kwargs).to(t.dtype)
+
+        return replace(self, tensors={k: move(t) for k, t in self.tensors.items()})
 
     def detach(self) -> 'SupportBank':
         """Without gradients."""
@@ -93,9 +96,12 @@ class SupportBank:
         """Banks of the same episodes joined along K, in the order given.
 
         Raises:
-            ValueError: when the banks were made by different models or for different numbers of episodes.
+            ValueError: when the banks were made by different models, for different numbers of episodes, or of supports
+                whose feature maps differ in size.
         """
         banks = list(banks)
+        if not banks:
+            raise ValueError('no banks to join')
         first = banks[0]
         for bank in banks[1:]:
             if bank.fingerprint != first.fingerprint or bank.tensors.keys() != first.tensors.keys():
@@ -105,6 +111,9 @@ class SupportBank:
         tensors = {}
         for name in first.tensors:
             shots = [bank.tensors[name] for bank in banks]
+            if shots[0].dim() > 4 and len({t.shape[2:] for t in shots}) > 1:  # (B, K, C, h, w) maps are never padded
+                raise ValueError(f"banks cannot be joined: their '{name}' has the sizes "
+                                 f'{[tuple(t.shape[-2:]) for t in shots]}. Bring all supports to one size')
             length = max(t.shape[-1] for t in shots)
             tensors[name] = torch.cat([_pad_last(t, length) if t.dim() > 2 else t for t in shots], dim=1)
         return replace(first, tensors=tensors)
@@ -119,6 +128,6 @@ class SupportBank:
                         fingerprint=self.fingerprint), path)
 
     @classmethod
-    def load(cls, path: str, map_location: Optional[Union[str, torch.device]] = 'cpu') -> 'SupportBank':
+    def load(cls, path: str, map_location: str | torch.device | None = 'cpu') -> 'SupportBank':
         """Read a bank from a file; only tensors and strings are unpickled."""
         return cls(**torch.load(path, map_location=map_location, weights_only=True))

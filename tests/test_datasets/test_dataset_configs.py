@@ -62,7 +62,7 @@ def test_episodes(config, size, batch):
 
 
 @pytest.mark.parametrize('config, size, classes', [
-    ('pascal5i_base', 417, 16), ('coco20i_base', 641, 61), ('pascal5i_lite_base', 257, 16)],
+    ('pascal5i_base', 417, 16), ('coco20i_base', 417, 61), ('pascal5i_lite_base', 257, 16)],
     indirect=['config'])
 def test_base(config, size, classes):
     for phase in ('train', 'val'):

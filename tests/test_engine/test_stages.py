@@ -177,6 +177,7 @@ def test_stage_2_resumes_too(stage2):
     stage2.train_cfg.max_epochs = 1
     Runner.from_cfg(stage2).train()
     stage2.train_cfg.max_epochs = 2
+    stage2.experiment_name = 'resumed'
     enable_resume(stage2)
     runner = Runner.from_cfg(stage2)
     runner.load_or_resume = _counting(runner.load_or_resume, runner, seen := [])

@@ -2,7 +2,7 @@
 fold = int('{{$FOLD:0}}')  # --fold
 data_root = '{{$MMFSS_DATA_ROOT:data/coco}}'  # --data-root
 
-crop_size = 641
+crop_size = 417
 image_mean = (103.53, 116.28, 123.675)  # BGR; fills what rotation and crop leave empty
 
 # Novel classes are background here: `labels='base'` relabels when annotations are loaded. All
@@ -24,8 +24,10 @@ test_pipeline = [
     dict(type='mmseg.PackSegInputs')
 ]
 
+# Images a step over all processes: tools/train.py divides them, 8 processes get 2 each.
+total_batch_size = 12
 train_dataloader = dict(
-    batch_size=12,
+    batch_size=total_batch_size,
     num_workers=4,
     persistent_workers=True,
     drop_last=True,  # a last batch of one image would break BatchNorm on 1x1 features

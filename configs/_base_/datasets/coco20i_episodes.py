@@ -46,8 +46,10 @@ test_support_pipeline = [
     dict(type='PackEpisodeInputs')
 ]
 
+# Episodes a step over all processes: tools/train.py divides them, 8 processes get 1 each.
+total_batch_size = 8
 train_dataloader = dict(
-    batch_size=8,
+    batch_size=total_batch_size,
     num_workers=4,
     persistent_workers=True,
     drop_last=True,

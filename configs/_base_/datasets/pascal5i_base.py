@@ -27,8 +27,10 @@ test_pipeline = [
     dict(type='mmseg.PackSegInputs')
 ]
 
+# Images a step over all processes: tools/train.py divides them, 8 processes get 2 each.
+total_batch_size = 12
 train_dataloader = dict(
-    batch_size=12,
+    batch_size=total_batch_size,
     num_workers=4,
     persistent_workers=True,
     drop_last=True,  # a last batch of one image would break BatchNorm on 1x1 features

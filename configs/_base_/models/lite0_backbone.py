@@ -15,4 +15,4 @@ backbone = dict(
         init_cfg=dict(type='Pretrained', checkpoint=f'{work_root}/pretrained/efficientnet_lite0.pth')),
     blocks=([r'timm_model\.blocks\.2\.\d'], [r'timm_model\.blocks\.[34]\.\d'], [r'timm_model\.blocks\.[56]\.\d']),
     frozen=True,
-    compute_dtype='bfloat16')
+    compute_dtype='auto')

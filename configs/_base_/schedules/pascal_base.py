@@ -23,6 +23,6 @@ train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
-# The learning rates above belong to 12 images a step over all processes. With another total
-# (processes x train_dataloader.batch_size) they are scaled by total / 12.
+# The learning rates above belong to 12 images a step over all processes (total_batch_size). With
+# another total they are scaled by total / 12: 8 processes take 2 images each, 16 in all.
 auto_scale_lr = dict(enable=True, base_batch_size=12)

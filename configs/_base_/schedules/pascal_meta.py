@@ -22,6 +22,6 @@ train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
-# 0.05 belongs to 8 episodes a step over all processes: 1 GPU x 8, or 8 GPUs with
-# train_dataloader.batch_size=1. With another total it is scaled by total / 8.
+# 0.05 belongs to 8 episodes a step over all processes, which total_batch_size keeps on any number
+# of them. With another total it is scaled by total / 8.
 auto_scale_lr = dict(enable=True, base_batch_size=8)

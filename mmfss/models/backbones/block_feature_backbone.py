@@ -2,7 +2,7 @@
 """Block features of any OpenMMLab backbone, read by forward hooks on modules that a config names."""
 
 import re
-from typing import List, Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 import torch
 from mmengine.model import BaseModule
@@ -13,11 +13,11 @@ from mmfss.registry import MODELS
 
 from ..layers.dilated_depthwise import speed_up_dilated_depthwise
 from ..layers.precision import autocast_to
-from ..loading import check_pretrained
+from ..loading import check_init_cfg
 from .features import BackboneFeatures
 
 
-def _as_map(output, size: Tuple[int, int], name: str) -> Tensor:
+def _as_map(output, size: tuple[int, int], name: str) -> Tensor:
     """A hooked module's output as (N, C, h, w); token outputs (N, L, C) take the stage's size (h, w)."""
     if isinstance(output, (tuple, list)):
         output = output[0]
@@ -35,7 +35,7 @@ def _as_map(output, size: Tuple[int, int], name: str) -> Tensor:
 
 @MODELS.register_module()
 class BlockFeatureBackbone(BaseModule):
-    """Wraps a backbone of mmseg, mmpretrain, timm, ... and adds ``extract_blocks``.
+    r"""Wraps a backbone of mmseg, mmpretrain, timm, ... and adds ``extract_blocks``.
 
     Swapping the backbone of a method is this wrapper in three lines of config::
 
@@ -53,8 +53,8 @@ class BlockFeatureBackbone(BaseModule):
             pre-trained and batches small). Defaults to False.
         frozen (bool): no gradients for any of its weights, BatchNorm in eval mode. Defaults to False.
         compute_dtype (str, optional): run the backbone under autocast to 'bfloat16' or 'float16'; features come out as
-            float32. Bfloat16 is about three times as fast on CPUs that know it, and exact enough for frozen features.
-            Defaults to None: float32.
+            float32. 'auto' is bfloat16 on devices that compute in it, where it is about three times as fast and exact
+            enough for frozen features. Defaults to None: float32.
         probe_size (int): side of the image that is run through once to learn channels. Defaults to 64.
         init_cfg (dict, optional): initialisation config.
 
@@ -68,25 +68,25 @@ class BlockFeatureBackbone(BaseModule):
                  out_indices: Sequence[int] = (-3, -2, -1),
                  norm_eval: bool = False,
                  frozen: bool = False,
-                 compute_dtype: Optional[str] = None,
+                 compute_dtype: str | None = None,
                  probe_size: int = 64,
-                 init_cfg: Optional[dict] = None):
+                 init_cfg: dict | None = None):
         super().__init__(init_cfg)
         if len(blocks) != 3 or len(out_indices) != 3:
-            raise ValueError(f'blocks and out_indices need three entries each (layer2, layer3, layer4), got {blocks} '
-                             f'and {out_indices}')
+            raise ValueError('blocks and out_indices need three entries each (layer2, layer3, layer4), got '
+                             f'{blocks} and {out_indices}')
         self.backbone = MODELS.build(backbone)
         self.out_indices = tuple(out_indices)
         self.norm_eval, self.frozen = norm_eval or frozen, frozen
         self.compute_dtype = compute_dtype
         speed_up_dilated_depthwise(self.backbone)
         names = [name for name, _ in self.backbone.named_modules()]
-        self.block_names: List[List[str]] = []
+        self.block_names: list[list[str]] = []
         for group in blocks:
             found = [n for n in names if any(re.fullmatch(pattern, n) for pattern in group)]
             if not found:
-                raise ValueError(f'no module of {type(self.backbone).__name__} matches blocks={list(group)}; it has e.g. '
-                                 f'{[n for n in names if n][:12]}')
+                raise ValueError(f'no module of {type(self.backbone).__name__} matches blocks={list(group)}; it has '
+                                 f'e.g. {[n for n in names if n][:12]}')
             self.block_names.append(found)
         self.num_blocks = tuple(len(group) for group in self.block_names)
         if frozen:
@@ -94,7 +94,7 @@ class BlockFeatureBackbone(BaseModule):
         self.stage_channels = self._probe(probe_size)
         self.to(memory_format=torch.channels_last)  # the layout in which convolutions run fastest
 
-    def _probe(self, size: int) -> Tuple[int, ...]:
+    def _probe(self, size: int) -> tuple[int, ...]:
         """Channels of the three stages, learnt from one small image in eval mode (no statistics change)."""
         modes = {m: m.training for m in self.backbone.modules()}
         self.backbone.eval()
@@ -107,19 +107,14 @@ class BlockFeatureBackbone(BaseModule):
     def init_weights(self) -> None:
         """Initialise the backbone; pre-trained weights must be there and must fit.
 
-        mmengine loads them with strict=False, where a wrong prefix is only a line in the log.
-
         Raises:
             FileNotFoundError: when the checkpoint file is missing.
             RuntimeError: when weights of the backbone are missing in it.
         """
-        init_cfg = self.backbone.init_cfg
-        pretrained = init_cfg if isinstance(init_cfg, dict) and init_cfg.get('type') == 'Pretrained' else None
-        if pretrained:
-            check_pretrained(self.backbone, pretrained['checkpoint'], pretrained.get('prefix'))
+        check_init_cfg(self.backbone)
         super().init_weights()
 
-    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """(N, 3, H, W) -> the backbone's own outputs, three stages of them."""
         with autocast_to(self.compute_dtype, x.device):
             outs = self.backbone(x)

@@ -1,12 +1,11 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """What every backbone of mmfss hands to a head: three stage features and the block features behind them."""
 
-from dataclasses import dataclass
-from typing import Tuple
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-Size = Tuple[int, int]
+Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -22,6 +21,11 @@ class BackboneFeatures:
             resizing, before it reaches the size of the first block feature (spec: 473 -> 238 -> 119 -> 60 on ResNet).
     """
 
-    stages: Tuple[Tensor, Tensor, Tensor]
-    blocks: Tuple[Tuple[Tensor, ...], ...]
-    mask_sizes: Tuple[Size, ...] = ()
+    stages: tuple[Tensor, Tensor, Tensor]
+    blocks: tuple[tuple[Tensor, ...], ...]
+    mask_sizes: tuple[Size, ...] = ()
+
+    def float(self) -> 'BackboneFeatures':
+        """As Tensor.float, for every map."""
+        return replace(self, stages=tuple(stage.float() for stage in self.stages),
+                       blocks=tuple(tuple(block.float() for block in group) for group in self.blocks))

@@ -1,13 +1,13 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """ResNets that also give their block features before the last ReLU (MSANet, Iqbal et al. 2022, section 3.2)."""
 
-from typing import Tuple
 
 from mmseg.models.backbones.resnet import BasicBlock, Bottleneck, ResNet
 from torch import Tensor
 
 from mmfss.registry import MODELS
 
+from ..loading import check_init_cfg
 from .features import BackboneFeatures
 
 
@@ -61,13 +61,18 @@ class BlockResNet(ResNet):
             raise ValueError('BlockResNet reads residual sums and takes neither plugins nor dcn')
         super().__init__(depth, **kwargs)
 
+    def init_weights(self) -> None:
+        """Initialise; pre-trained weights must be there and must fit (:func:`mmfss.models.loading.check_init_cfg`)."""
+        check_init_cfg(self)
+        super().init_weights()
+
     @property
-    def stage_channels(self) -> Tuple[int, int, int]:
+    def stage_channels(self) -> tuple[int, int, int]:
         """Channels of the outputs of layer2, layer3 and layer4."""
         return tuple(self.block.expansion * self.base_channels * 2**i for i in (1, 2, 3))
 
     @property
-    def num_blocks(self) -> Tuple[int, int, int]:
+    def num_blocks(self) -> tuple[int, int, int]:
         """Number of block features of layer2, layer3 and layer4."""
         return tuple(self.stage_blocks[1:])
 

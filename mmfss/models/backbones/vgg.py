@@ -1,7 +1,6 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """VGG16-BN as few-shot methods use it: pools that round up, and the raw conv outputs as block features."""
 
-from typing import Optional, Tuple
 
 from mmengine.model import BaseModule
 from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 
 from mmfss.registry import MODELS
 
+from ..loading import check_init_cfg
 from .features import BackboneFeatures
 
 
@@ -36,9 +36,9 @@ class BlockVGG(BaseModule):
     """
 
     def __init__(self,
-                 widths: Tuple[int, ...] = (64, 128, 256, 512, 512),
+                 widths: tuple[int, ...] = (64, 128, 256, 512, 512),
                  norm_eval: bool = False,
-                 init_cfg: Optional[dict] = None):
+                 init_cfg: dict | None = None):
         super().__init__(init_cfg)
         if len(widths) != 5:
             raise ValueError(f'BlockVGG has five blocks, but widths={tuple(widths)}')
@@ -49,7 +49,12 @@ class BlockVGG(BaseModule):
         self.stage_channels = tuple(widths[2:])
         self.num_blocks = (3, 3, 1)
 
-    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
+    def init_weights(self) -> None:
+        """Initialise; pre-trained weights must be there and must fit (:func:`mmfss.models.loading.check_init_cfg`)."""
+        check_init_cfg(self)
+        super().init_weights()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """(N, 3, H, W) -> outputs of layer1 ... layer4, as mmseg's heads expect them."""
         outs = []
         for i in range(5):
@@ -58,7 +63,7 @@ class BlockVGG(BaseModule):
         return tuple(outs[1:])
 
     @staticmethod
-    def _with_conv_outputs(layer: nn.Sequential, x: Tensor) -> Tuple[Tensor, Tuple[Tensor, ...]]:
+    def _with_conv_outputs(layer: nn.Sequential, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The layer's output and the raw output of each of its convs."""
         convs = []
         for module in layer:

@@ -1,13 +1,15 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """Names of the released MSANet checkpoints (AIVResearch/MSANet) in mmfss."""
 
-import re
-from typing import Dict, List, Mapping, Tuple
+from collections.abc import Mapping
 
 from torch import Tensor
 
+from .names import ConversionError, backbone_rules, listed, rename, strip_parallel_prefix
+from .variant import Variant, detect_backbone, detect_dataset, detect_shots
+
 # Released pattern -> name here, tried in this order on the whole key.
-MSANET_KEYS: Tuple[Tuple[str, str], ...] = (
+MSANET_KEYS: tuple[tuple[str, str], ...] = (
     (r'learner_base\.0\.features\.(\d)\.1\.(\w+)', r'base_head.psp_modules.\1.1.conv.\2'),
     (r'learner_base\.0\.features\.(\d)\.2\.(\w+)', r'base_head.psp_modules.\1.1.bn.\2'),
     (r'learner_base\.1\.0\.(\w+)', r'base_head.bottleneck.conv.\1'),
@@ -26,29 +28,42 @@ MSANET_KEYS: Tuple[Tuple[str, str], ...] = (
     (r'gam\.gate\.(\d)\.(\w+)', r'decode_head.attention.gate.\1.\2'),
     (r'hyper_final\.(\d)\.(\w+)', r'decode_head.squeeze.\1.\2'),
 )
-RESNET_KEYS = ((r'layer0\.(.+)', r'backbone.stem.\1'), (r'(layer[1-4]\..+)', r'backbone.\1'))
-VGG_KEYS = ((r'(layer[0-4]\..+)', r'backbone.\1'), )
 
 
-def rename_msanet_keys(state: Mapping[str, Tensor]) -> Tuple[Dict[str, Tensor], List[str]]:
+def rename_msanet_keys(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
     """Rename the keys of a released MSANet state dict.
 
     Args:
-        state (Mapping[str, Tensor]): as released, with or without the prefix ``module.`` of a multi-GPU run.
+        state (Mapping[str, Tensor]): As released, with or without the prefix ``module.`` of a
+            multi-GPU run.
 
     Returns:
-        tuple[dict[str, Tensor], list[str]]: the state dict of a BaseLearnerEnsemble, and the keys that no rule knows.
+        tuple[dict[str, Tensor], list[str]]: The state dict of a BaseLearnerEnsemble, and the keys
+            that no rule knows.
     """
-    state = {k.removeprefix('module.'): v for k, v in state.items()}
-    # A bottleneck has named convs, a VGG slice has numbered ones.
-    backbone = RESNET_KEYS if any(re.match(r'layer1\.\d+\.conv1', k) for k in state) else VGG_KEYS
-    renamed, unknown = {}, []
-    for key, value in state.items():
-        for pattern, name in (*MSANET_KEYS, *backbone):
-            match = re.fullmatch(pattern, key)
-            if match:
-                renamed[match.expand(name)] = value
-                break
-        else:
-            unknown.append(key)
-    return renamed, unknown
+    state = strip_parallel_prefix(state)
+    return rename(state, (*MSANET_KEYS, *backbone_rules(state)))
+
+
+def convert_msanet(state: Mapping[str, Tensor]) -> tuple[Variant, dict[str, Tensor]]:
+    """A released MSANet checkpoint as the weights of a BaseLearnerEnsemble.
+
+    Args:
+        state (Mapping[str, Tensor]): The released state dict.
+
+    Returns:
+        tuple[Variant, dict[str, Tensor]]: What it is, and its weights under the names used here.
+
+    Raises:
+        ConversionError: When it is something else; the message names the keys.
+    """
+    state = strip_parallel_prefix(state)
+    renamed, unknown = rename_msanet_keys(state)
+    if unknown:
+        raise ConversionError(f'not a released MSANet: unknown keys {listed(unknown)}')
+    variant = Variant(
+        method='msanet',
+        backbone=detect_backbone(state),
+        dataset=detect_dataset(state, 'learner_base.1.4.weight'),
+        shots=detect_shots(state))
+    return variant, renamed

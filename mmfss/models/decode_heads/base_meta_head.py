@@ -3,7 +3,6 @@
 
 from abc import ABCMeta, abstractmethod
 from dataclasses import dataclass
-from typing import Dict, Optional
 
 from mmengine.model import BaseModule
 from torch import Tensor
@@ -23,7 +22,7 @@ class MetaOutput:
     """
 
     logits: Tensor
-    adjustment: Optional[Tensor] = None
+    adjustment: Tensor | None = None
 
 
 class BaseMetaHead(BaseModule, metaclass=ABCMeta):
@@ -33,7 +32,7 @@ class BaseMetaHead(BaseModule, metaclass=ABCMeta):
     """
 
     @abstractmethod
-    def encode_support(self, features: BackboneFeatures, mask: Tensor) -> Dict[str, Tensor]:
+    def encode_support(self, features: BackboneFeatures, mask: Tensor) -> dict[str, Tensor]:
         """What each support contributes, each for itself.
 
         Args:

@@ -1,7 +1,7 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """MSANet's meta learner (Iqbal et al. 2022): four kinds of guidance, merged and decoded."""
 
-from typing import Dict, List, Optional, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +10,21 @@ from mmfss.registry import MODELS
 from mmfss.structures import SupportBank
 
 from ..backbones import BackboneFeatures
-from ..layers import (GuidedAttention, MetaDecoder, ShotWeighting, encode_block, encode_prior, equal_weights, gram_matrix,
-                      mask_pyramid, masked_average, prior_mask, resize, scene_difference, similarity_map)
+from ..layers import (
+    GuidedAttention,
+    MetaDecoder,
+    ShotWeighting,
+    encode_block,
+    encode_prior,
+    equal_weights,
+    gram_matrix,
+    mask_pyramid,
+    masked_average,
+    prior_mask,
+    resize,
+    scene_difference,
+    similarity_map,
+)
 from ..layers.multi_similarity import SQUEEZINGS
 from .base_meta_head import BaseMetaHead, MetaOutput
 
@@ -33,8 +46,8 @@ class MSANetHead(BaseMetaHead):
         block_groups (Sequence[int]): the layers (2, 3, 4) whose blocks are compared (the paper's Figure 6).
         squeezing (str): which support pixels a similarity map uses: 'released' (mask value at least its positive mean)
             or 'paper' (Eq. 4). Defaults to 'released'.
-        shot_weighting (dict, optional): arguments of :class:`mmfss.models.layers.ShotWeighting`, e.g. ``dict(shots=5)``;
-            None weights the shots of prototype and prior equally. Defaults to None.
+        shot_weighting (dict, optional): arguments of :class:`mmfss.models.layers.ShotWeighting`, such as
+            ``dict(shots=5)``; None weights the shots of prototype and prior equally. Defaults to None.
         dilations (Sequence[int]): of the ASPP. Defaults to (6, 12, 18).
         init_cfg (dict, optional): initialisation config.
 
@@ -50,9 +63,9 @@ class MSANetHead(BaseMetaHead):
                  parts: Sequence[str] = PARTS,
                  block_groups: Sequence[int] = (2, 3, 4),
                  squeezing: str = 'released',
-                 shot_weighting: Optional[dict] = None,
+                 shot_weighting: dict | None = None,
                  dilations: Sequence[int] = (6, 12, 18),
-                 init_cfg: Optional[dict] = None):
+                 init_cfg: dict | None = None):
         super().__init__(init_cfg)
         if not set(parts) <= set(PARTS):
             raise ValueError(f'parts={tuple(parts)}: choose from {PARTS}')
@@ -86,7 +99,7 @@ class MSANetHead(BaseMetaHead):
         return nn.Sequential(
             nn.Conv2d(in_channels, channels, 1, bias=False), nn.ReLU(inplace=True), nn.Dropout2d(0.5))
 
-    def encode_support(self, features: BackboneFeatures, mask: Tensor) -> Dict[str, Tensor]:
+    def encode_support(self, features: BackboneFeatures, mask: Tensor) -> dict[str, Tensor]:
         """See :meth:`BaseMetaHead.encode_support`. Every tensor is (N, ...)."""
         tensors = dict(gram=gram_matrix(features.stages[0]))  # (N, C2, C2)
         if self.parts & {'prototype', 'attention'}:
@@ -105,7 +118,7 @@ class MSANetHead(BaseMetaHead):
                     tensors[f'block{i}_{k}'] = t
         return tensors
 
-    def guidance(self, features: BackboneFeatures, bank: SupportBank) -> Dict[str, Tensor]:
+    def guidance(self, features: BackboneFeatures, bank: SupportBank) -> dict[str, Tensor]:
         """The parts of the merged feature, before their concatenation.
 
         Args:
@@ -118,7 +131,7 @@ class MSANetHead(BaseMetaHead):
             ``adjustment`` psi (B, 1, 1, 1).
         """
         difference = scene_difference(gram_matrix(features.stages[0]), bank['gram'])  # (B, K)
-        weights = equal_weights(difference) if self.shot_weighting is None else self.shot_weighting(difference)  # (B, K)
+        weights = (self.shot_weighting or equal_weights)(difference)  # (B, K)
         query = self.reduce_query(self._concat_stages(features))  # (B, C, h, w)
         size = query.shape[-2:]
         out = dict(query=query)
@@ -135,7 +148,7 @@ class MSANetHead(BaseMetaHead):
         out['adjustment'] = (weights * difference).sum(1)[:, None, None, None]
         return out
 
-    def similarity_maps(self, features: BackboneFeatures, bank: SupportBank, size: Sequence[int]) -> List[Tensor]:
+    def similarity_maps(self, features: BackboneFeatures, bank: SupportBank, size: Sequence[int]) -> list[Tensor]:
         """One map (B, 1, *size) for each compared block, layer2's first."""
         blocks = [block for group in features.blocks for block in group]
         maps = []
@@ -152,7 +165,7 @@ class MSANetHead(BaseMetaHead):
         merged = torch.cat([p.expand(-1, -1, *size) for p in parts.values()], dim=1)
         return MetaOutput(self.decoder(self.merge(merged)), adjustment)
 
-    def _compared_blocks(self, features: BackboneFeatures) -> List[int]:
+    def _compared_blocks(self, features: BackboneFeatures) -> list[int]:
         """Indices, over all block features, of those in the compared groups."""
         groups = [group + 2 for group, blocks in enumerate(features.blocks) for _ in blocks]
         return [i for i, group in enumerate(groups) if group in self.block_groups]

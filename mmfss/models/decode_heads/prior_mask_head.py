@@ -1,7 +1,7 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """A floor without training: PFENet's prior mask, cut at a threshold."""
 
-from typing import Dict, Optional, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -26,15 +26,15 @@ class PriorMaskHead(BaseMetaHead):
 
     def __init__(self,
                  threshold: float = 0.5,
-                 in_channels: Optional[Sequence[int]] = None,
-                 num_blocks: Optional[Sequence[int]] = None,
-                 init_cfg: Optional[dict] = None):
+                 in_channels: Sequence[int] | None = None,
+                 num_blocks: Sequence[int] | None = None,
+                 init_cfg: dict | None = None):
         super().__init__(init_cfg)
         if not 0 <= threshold <= 1:
             raise ValueError(f'threshold={threshold}: a prior mask lies in 0..1')
         self.threshold = threshold
 
-    def encode_support(self, features: BackboneFeatures, mask: Tensor) -> Dict[str, Tensor]:
+    def encode_support(self, features: BackboneFeatures, mask: Tensor) -> dict[str, Tensor]:
         """The vectors of :func:`mmfss.models.layers.encode_prior`."""
         return encode_prior(features.stages[2], mask)
 

@@ -1,7 +1,7 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """A floor without training: nearest of two mean vectors (after Dong & Xing 2018 and PANet, Wang et al. 2019)."""
 
-from typing import Dict, Optional, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -29,9 +29,9 @@ class PrototypeHead(BaseMetaHead):
 
     def __init__(self,
                  stages: Sequence[int] = (3, 4),
-                 in_channels: Optional[Sequence[int]] = None,
-                 num_blocks: Optional[Sequence[int]] = None,
-                 init_cfg: Optional[dict] = None):
+                 in_channels: Sequence[int] | None = None,
+                 num_blocks: Sequence[int] | None = None,
+                 init_cfg: dict | None = None):
         super().__init__(init_cfg)
         if not stages or not set(stages) <= {2, 3, 4}:
             raise ValueError(f'stages={tuple(stages)}: choose from the layers 2, 3, 4')
@@ -42,7 +42,7 @@ class PrototypeHead(BaseMetaHead):
         size = features.stages[1].shape[-2:]
         return torch.cat([F.normalize(resize(features.stages[i - 2], size), dim=1) for i in self.stages], dim=1)
 
-    def encode_support(self, features: BackboneFeatures, mask: Tensor) -> Dict[str, Tensor]:
+    def encode_support(self, features: BackboneFeatures, mask: Tensor) -> dict[str, Tensor]:
         """``foreground`` and ``background``: mean vectors (N, C)."""
         maps = self._features(features)
         return dict(foreground=masked_average(maps, mask), background=masked_average(maps, 1 - mask))

@@ -1,9 +1,9 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """PSPNet's head with pyramid branches narrower than its bottleneck, as BAM uses it on VGG16."""
 
+from mmcv.cnn import ConvModule
 from mmseg.models.decode_heads.psp_head import PPM
 from mmseg.models.decode_heads.psp_head import PSPHead as MMSegPSPHead
-from mmcv.cnn import ConvModule
 
 from mmfss.registry import MODELS
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
-"""BAM's adjustment factor: how far the scene of a support is from the scene of the query (Lang et al. 2022, Eq. 8-9)."""
+"""BAM's adjustment factor: how far the scene of a support is from that of the query (Lang et al. 2022, Eq. 8-9)."""
 
 from torch import Tensor
 

@@ -1,16 +1,16 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """The decoder of BAM and MSANet: an ASPP without normalisation, a residual refinement and a classifier."""
 
-from typing import Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 
-
-def _conv_relu(in_channels: int, channels: int, kernel_size: int, dilation: int = 1, bias: bool = False) -> nn.Sequential:
+def _conv_relu(in_channels: int, channels: int, kernel_size: int, dilation: int = 1,
+               bias: bool = False) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(in_channels, channels, kernel_size, padding=dilation * (kernel_size // 2), dilation=dilation, bias=bias),
+        nn.Conv2d(in_channels, channels, kernel_size, 1, dilation * (kernel_size // 2), dilation, bias=bias),
         nn.ReLU(inplace=True))
 
 

@@ -2,8 +2,8 @@
 """Dilated depthwise convolution on CPU at the speed of an undilated one.
 
 oneDNN has no fast kernel for dilations above 2: three such layers of EfficientNet-Lite0 at output stride 8 take a
-quarter of the network's time. Sampled at distance d, the input falls into d x d interleaved images on which the same kernel is not dilated (the
-space-to-batch form of Yu & Koltun's a-trous convolution), so the result is the same but for rounding.
+quarter of the network's time. Sampled at distance d, the input falls into d x d interleaved images on which the same
+kernel is not dilated (the space-to-batch form of a-trous convolution), so the result is the same but for rounding.
 """
 
 import torch

@@ -1,7 +1,7 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """Foreground masks at feature size, and the support pixels they keep."""
 
-from typing import Iterable, Sequence, Tuple
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,7 @@ def resize(x: Tensor, size: Sequence[int]) -> Tensor:
     return x if tuple(x.shape[-2:]) == size else F.interpolate(x, size, mode='bilinear', align_corners=True)
 
 
-def mask_pyramid(mask: Tensor, through: Iterable[Tuple[int, int]], sizes: Iterable[Tuple[int, int]]) -> list:
+def mask_pyramid(mask: Tensor, through: Iterable[tuple[int, int]], sizes: Iterable[tuple[int, int]]) -> list:
     """Resize a mask step by step, each size from the previous result (MSANet's released code).
 
     Args:
@@ -41,7 +41,7 @@ def mask_pyramid(mask: Tensor, through: Iterable[Tuple[int, int]], sizes: Iterab
     return masks
 
 
-def gather_kept(features: Tensor, keep: Tensor) -> Tuple[Tensor, Tensor]:
+def gather_kept(features: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
     """Collect the kept positions of each map, padded with zeros to the longest list.
 
     The foreground usually covers a tenth of a support, so what follows costs a tenth.

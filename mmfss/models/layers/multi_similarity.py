@@ -1,7 +1,7 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """Multi-similarity maps: every block of the backbone compares query and support (MSANet, Eq. 3-6)."""
 
-from typing import Dict, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -38,7 +38,7 @@ SQUEEZINGS = dict(released=_released_squeezing, paper=_paper_squeezing)
 
 
 @full_precision
-def encode_block(features: Tensor, mask: Tensor, squeezing: str = 'released') -> Dict[str, Tensor]:
+def encode_block(features: Tensor, mask: Tensor, squeezing: str = 'released') -> dict[str, Tensor]:
     """What a support contributes to one similarity map.
 
     Args:

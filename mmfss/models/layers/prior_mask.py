@@ -4,7 +4,7 @@
 For each query pixel the best cosine similarity with any pixel of the masked support, scaled to 0..1 over the image.
 """
 
-from typing import Dict, Mapping
+from collections.abc import Mapping
 
 from torch import Tensor
 
@@ -16,7 +16,7 @@ EPS = 1e-7
 
 
 @full_precision
-def encode_prior(features: Tensor, mask: Tensor) -> Dict[str, Tensor]:
+def encode_prior(features: Tensor, mask: Tensor) -> dict[str, Tensor]:
     """What a support contributes to the prior mask.
 
     Args:

@@ -1,7 +1,7 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """Dot products of all query pixels with all support vectors, in slices that bound the memory."""
 
-from typing import Callable
+from collections.abc import Callable
 
 import torch
 from torch import Tensor

@@ -1,7 +1,6 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """Meta learner and base learner together (BAM, Lang et al. 2022, section 3.5; MSANet uses the same ensemble)."""
 
-from typing import Dict, List, Optional
 
 import torch
 from mmseg.structures import SegDataSample
@@ -12,6 +11,7 @@ from mmfss.structures import SupportBank
 
 from ..backbones import BackboneFeatures
 from ..layers import resize
+from ..layers.precision import after_backbone
 from .few_shot_segmentor import FewShotSegmentor
 
 
@@ -53,14 +53,14 @@ class BaseLearnerEnsemble(FewShotSegmentor):
     def segment(self,
                 features: BackboneFeatures,
                 bank: SupportBank,
-                own_class: Optional[Tensor] = None) -> Dict[str, Tensor]:
+                own_class: Tensor | None = None) -> dict[str, Tensor]:
         """Scores of the queries at feature size.
 
         Args:
             features (BackboneFeatures): of B queries.
             bank (SupportBank): of the same B episodes, or of one episode that serves all queries.
-            own_class (Tensor, optional): (B,) index of the episode's class among the base classes, -1 for none. Training
-                leaves it out of what the base learner calls base classes.
+            own_class (Tensor, optional): (B,) index of the episode's class among the base classes, -1 for none.
+                Training leaves it out of what the base learner calls base classes.
 
         Returns:
             dict[str, Tensor]: ``final`` (B, 2, h, w), scores and not logits of a softmax; ``meta`` (B, 2, h, w) and
@@ -70,7 +70,9 @@ class BaseLearnerEnsemble(FewShotSegmentor):
             TypeError: when the meta head estimates no adjustment factor.
         """
         bank = bank.expand(features.stages[0].shape[0])
-        meta = self.decode_head(features, bank.part('meta'))
+        device = features.stages[0].device
+        with after_backbone(self.training, device):
+            meta = self.decode_head(features, bank.part('meta'))
         if meta.adjustment is None:
             raise TypeError(f'{type(self.decode_head).__name__} gives no adjustment factor, which BaseLearnerEnsemble '
                             'merges; use it in a FewShotSegmentor')
@@ -79,15 +81,11 @@ class BaseLearnerEnsemble(FewShotSegmentor):
             base_logits = self.base_head(features.stages).float()  # (B, 1 + N_base, h4, w4)
             base_logits = resize(base_logits, meta_logits.shape[-2:])
             base_foreground = self._base_foreground(base_logits.softmax(1), own_class)  # (B, 1, h, w)
-        background, own = meta_logits.softmax(1).split(1, dim=1)  # (B, 1, h, w) each
-        psi = psi.expand_as(background)
-        background = self.merge_adjustment(torch.cat([background, psi], dim=1))
-        own = self.merge_adjustment(torch.cat([own, psi], dim=1))
-        background = self.merge_base(torch.cat([background, base_foreground], dim=1))
-        final = torch.cat([background, own], dim=1)
+        with torch.autocast(device.type, enabled=False):  # scores of 0..1 whose differences decide
+            final = self._ensemble(meta_logits, psi, base_foreground)
         return dict(final=final, meta=meta_logits, base=base_logits, **self._compare(features, bank))
 
-    def loss(self, inputs: Dict[str, Tensor], data_samples: List[SegDataSample]) -> Dict[str, Tensor]:
+    def loss(self, inputs: dict[str, Tensor], data_samples: list[SegDataSample]) -> dict[str, Tensor]:
         """Pixel losses of ``final`` and ``meta`` against the binary labels at input size (spec: weight 1 each)."""
         own_class = torch.tensor([s.metainfo['base_index'] for s in data_samples], device=inputs['query'].device)
         scores = self.segment(self.extract_feat(inputs['query']),
@@ -101,8 +99,17 @@ class BaseLearnerEnsemble(FewShotSegmentor):
                     resize(scores['base'], size), self.stack_labels(data_samples, 'gt_base_seg'), ignore_index=255)
         return losses
 
+    def _ensemble(self, meta_logits: Tensor, psi: Tensor, base_foreground: Tensor) -> Tensor:
+        """``final`` (B, 2, h, w) from (B, 2, h, w), (B, 1, 1, 1) and (B, 1, h, w)."""
+        background, own = meta_logits.softmax(1).split(1, dim=1)  # (B, 1, h, w) each
+        psi = psi.expand_as(background)
+        background = self.merge_adjustment(torch.cat([background, psi], dim=1))
+        own = self.merge_adjustment(torch.cat([own, psi], dim=1))
+        background = self.merge_base(torch.cat([background, base_foreground], dim=1))
+        return torch.cat([background, own], dim=1)
+
     @staticmethod
-    def _base_foreground(probabilities: Tensor, own_class: Optional[Tensor]) -> Tensor:
+    def _base_foreground(probabilities: Tensor, own_class: Tensor | None) -> Tensor:
         """(B, 1 + N_base, h, w) -> (B, 1, h, w): probability of any base class, but for the episode's own."""
         total = probabilities[:, 1:].sum(1, keepdim=True)
         if own_class is None:

@@ -3,7 +3,7 @@
 
 import hashlib
 from collections import OrderedDict
-from typing import Callable, List
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -11,17 +11,18 @@ from torch import Tensor, nn
 from ..backbones import BackboneFeatures
 
 
-def _tensors(features: BackboneFeatures) -> List[Tensor]:
+def _tensors(features: BackboneFeatures) -> list[Tensor]:
     return [*features.stages, *(block for group in features.blocks for block in group)]
 
 
 def _slice(features: BackboneFeatures, i: int) -> BackboneFeatures:
-    """Features of image i alone, each (1, C, h, w)."""
-    return BackboneFeatures(tuple(s[i:i + 1] for s in features.stages),
-                            tuple(tuple(b[i:i + 1] for b in group) for group in features.blocks), features.mask_sizes)
+    """Features of image i alone, each (1, C, h, w); copies, since a view would keep the whole batch alive."""
+    return BackboneFeatures(tuple(s[i:i + 1].clone() for s in features.stages),
+                            tuple(tuple(b[i:i + 1].clone() for b in group) for group in features.blocks),
+                            features.mask_sizes)
 
 
-def _join(parts: List[BackboneFeatures]) -> BackboneFeatures:
+def _join(parts: list[BackboneFeatures]) -> BackboneFeatures:
     """Features of single images as a batch."""
     stages = tuple(torch.cat(maps) for maps in zip(*(p.stages for p in parts), strict=True))
     blocks = tuple(tuple(torch.cat(maps) for maps in zip(*groups, strict=True))
@@ -32,8 +33,8 @@ def _join(parts: List[BackboneFeatures]) -> BackboneFeatures:
 class FeatureCache:
     """Least-recently-used cache of backbone features, keyed by the content of the input image.
 
-    The key is a digest of the normalised tensor, so it holds whatever pipeline made the image; a change of the
-    backbone's weights empties the cache.
+    The key is a digest of the normalised tensor, so it holds whatever pipeline made the image, and the precision it was
+    computed in; a change of the backbone's weights empties the cache.
 
     Args:
         backbone (nn.Module): the frozen backbone, in eval mode.
@@ -43,7 +44,7 @@ class FeatureCache:
     def __init__(self, backbone: nn.Module, gigabytes: float):
         self.backbone = backbone
         self.capacity = gigabytes * 2**30
-        self._entries: 'OrderedDict[bytes, BackboneFeatures]' = OrderedDict()
+        self._entries: OrderedDict[bytes, BackboneFeatures] = OrderedDict()
         self._weights = None
         self._size = 0
 
@@ -67,8 +68,12 @@ class FeatureCache:
 
     @staticmethod
     def _digest(image: Tensor) -> bytes:
-        data = image.detach().contiguous().cpu()
-        return hashlib.blake2b(data.numpy().tobytes(), digest_size=16, person=str(tuple(data.shape)).encode()[:16]).digest()
+        device = image.device.type
+        precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else image.dtype
+        data = image.detach().float().contiguous().cpu()
+        digest = hashlib.blake2b(data.numpy(), digest_size=16)
+        digest.update(f'{tuple(data.shape)} {precision}'.encode())
+        return digest.digest()
 
     def _keep(self, key: bytes, features: BackboneFeatures) -> None:
         self._entries[key] = features

@@ -1,7 +1,7 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """A frozen backbone and a meta head: query and supports in, masks out."""
 
-from typing import Dict, List, Mapping, Optional, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from mmengine.structures import PixelData
@@ -14,7 +14,7 @@ from mmfss.structures import SupportBank
 
 from ..backbones import BackboneFeatures
 from ..layers import foreground, resize
-from ..layers.precision import autocast_to
+from ..layers.precision import after_backbone
 from ..loading import load_base_learner
 from .feature_cache import FeatureCache
 
@@ -29,8 +29,8 @@ class FewShotSegmentor(BaseSegmentor):
         scores = model.segment(model.extract_feat(query), bank)
 
     Args:
-        backbone (dict): config of a backbone with ``extract_blocks`` (BlockResNet, BlockVGG, BlockFeatureBackbone). It is
-            frozen: no gradients, always in eval mode.
+        backbone (dict): config of a backbone with ``extract_blocks`` (BlockResNet, BlockVGG, BlockFeatureBackbone). It
+            is frozen: no gradients, always in eval mode.
         decode_head (dict): config of a meta head; ``in_channels`` and ``num_blocks`` are filled in from the backbone.
         comparison_heads (dict[str, dict], optional): further meta heads without weights by name, run beside the method
             in 'predict' mode only, so that its floors are measured on the same episodes. Defaults to None.
@@ -38,8 +38,6 @@ class FewShotSegmentor(BaseSegmentor):
         base_checkpoint (str, optional): stage 1's checkpoint; :meth:`init_weights` loads it and refuses one that does
             not fit. Defaults to None.
         data_preprocessor (dict, optional): config of the preprocessor, EpisodeDataPreProcessor as a rule.
-        compute_dtype (str, optional): run forward and loss under autocast to 'bfloat16', which needs no loss scaling and
-            speeds up CPUs that know it; for GPUs mmengine's AmpOptimWrapper does the same in training. Defaults to None.
         feature_cache_gb (float): gigabytes of backbone features kept between evaluation batches, since episodes meet
             the same images again and again. 0 keeps none. Defaults to 0.
         train_cfg, test_cfg (dict, optional): accepted as mmseg's segmentors do; not used.
@@ -49,15 +47,14 @@ class FewShotSegmentor(BaseSegmentor):
     def __init__(self,
                  backbone: dict,
                  decode_head: dict,
-                 comparison_heads: Optional[Mapping[str, dict]] = None,
-                 loss_decode: Optional[dict] = None,
-                 base_checkpoint: Optional[str] = None,
-                 data_preprocessor: Optional[dict] = None,
-                 compute_dtype: Optional[str] = None,
+                 comparison_heads: Mapping[str, dict] | None = None,
+                 loss_decode: dict | None = None,
+                 base_checkpoint: str | None = None,
+                 data_preprocessor: dict | None = None,
                  feature_cache_gb: float = 0,
-                 train_cfg: Optional[dict] = None,
-                 test_cfg: Optional[dict] = None,
-                 init_cfg: Optional[dict] = None):
+                 train_cfg: dict | None = None,
+                 test_cfg: dict | None = None,
+                 init_cfg: dict | None = None):
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.backbone = MODELS.build(backbone)
         if not hasattr(self.backbone, 'extract_blocks'):
@@ -73,15 +70,9 @@ class FewShotSegmentor(BaseSegmentor):
         self.loss_decode = MODELS.build(loss_decode or dict(type='mmseg.CrossEntropyLoss', avg_non_ignore=True))
         self.base_checkpoint = base_checkpoint
         self.backbone.requires_grad_(False)
-        self.compute_dtype = compute_dtype
         self.feature_cache = FeatureCache(self.backbone, feature_cache_gb) if feature_cache_gb else None
         self.train_cfg, self.test_cfg = train_cfg, test_cfg
         self.to(memory_format=torch.channels_last)  # the layout in which convolutions run fastest, on CPU and GPU
-
-    def forward(self, inputs: Dict[str, Tensor], data_samples: Optional[List[SegDataSample]] = None, mode: str = 'tensor'):
-        """See :class:`mmseg.models.BaseSegmentor`: mode 'loss', 'predict' or 'tensor'."""
-        with autocast_to(self.compute_dtype, inputs['query'].device):
-            return super().forward(inputs, data_samples, mode)
 
     def init_weights(self) -> None:
         """Initialise, then load the base learner of stage 1 where one is named."""
@@ -97,10 +88,11 @@ class FewShotSegmentor(BaseSegmentor):
 
     @torch.no_grad()
     def extract_feat(self, inputs: Tensor) -> BackboneFeatures:
-        """Features of normalised images (N, 3, H, W)."""
-        if self.feature_cache is not None and not self.training:
-            return self.feature_cache(inputs, self.backbone.extract_blocks)
-        return self.backbone.extract_blocks(inputs)
+        """Features of normalised images (N, 3, H, W); in evaluation float32, whatever autocast says."""
+        if self.training:
+            return self.backbone.extract_blocks(inputs)
+        extract = self.backbone.extract_blocks
+        return (self.feature_cache(inputs, extract) if self.feature_cache is not None else extract(inputs)).float()
 
     def encode_support(self, inputs: Tensor, masks: Tensor) -> SupportBank:
         """Everything the supports contribute.
@@ -115,11 +107,12 @@ class FewShotSegmentor(BaseSegmentor):
         B, K = masks.shape[:2]
         features = self.extract_feat(inputs.flatten(0, 1))  # of N = B*K images
         mask = foreground(masks).flatten(0, 1).unsqueeze(1)  # (N, 1, H, W)
-        parts = {name: head.encode_support(features, mask) for name, head in self._meta_heads().items()}
+        with after_backbone(self.training, inputs.device):
+            parts = {name: head.encode_support(features, mask) for name, head in self._meta_heads().items()}
         return SupportBank.merge(
             {name: {k: t.unflatten(0, (B, K)) for k, t in part.items()} for name, part in parts.items()})
 
-    def segment(self, features: BackboneFeatures, bank: SupportBank) -> Dict[str, Tensor]:
+    def segment(self, features: BackboneFeatures, bank: SupportBank) -> dict[str, Tensor]:
         """Scores of the queries at feature size.
 
         Args:
@@ -130,23 +123,26 @@ class FewShotSegmentor(BaseSegmentor):
             dict[str, Tensor]: ``final`` (B, 2, h, w), and one entry for each comparison head in the bank.
         """
         bank = bank.expand(features.stages[0].shape[0])
-        return dict(final=self.decode_head(features, bank.part('meta')).logits.float(), **self._compare(features, bank))
+        with after_backbone(self.training, features.stages[0].device):
+            final = self.decode_head(features, bank.part('meta')).logits.float()
+        return dict(final=final, **self._compare(features, bank))
 
-    def encode_decode(self, inputs: Dict[str, Tensor], batch_data_samples: Optional[List[SegDataSample]] = None) -> Tensor:
+    def encode_decode(self, inputs: dict[str, Tensor], batch_data_samples: list[SegDataSample] | None = None) -> Tensor:
         """``final`` scores (B, 2, H, W) at input size (mmseg's interface)."""
         return self._forward(inputs, batch_data_samples)['final']
 
-    def _forward(self, inputs: Dict[str, Tensor], data_samples: Optional[List[SegDataSample]] = None) -> Dict[str, Tensor]:
+    def _forward(self, inputs: dict[str, Tensor], data_samples: list[SegDataSample] | None = None) -> dict[str, Tensor]:
         """Scores at input size: name -> (B, channels, H, W). ``inputs`` as EpisodeDataPreProcessor makes them."""
         scores = self._scores(inputs)
         return {name: resize(score, inputs['query'].shape[-2:]) for name, score in scores.items()}
 
-    def loss(self, inputs: Dict[str, Tensor], data_samples: List[SegDataSample]) -> Dict[str, Tensor]:
+    def loss(self, inputs: dict[str, Tensor], data_samples: list[SegDataSample]) -> dict[str, Tensor]:
         """Pixel losses of ``final`` against the binary labels at input size."""
         final = resize(self._scores(inputs)['final'], inputs['query'].shape[-2:])
         return dict(loss_final=self.loss_decode(final, self.stack_labels(data_samples), ignore_index=255))
 
-    def predict(self, inputs: Dict[str, Tensor], data_samples: Optional[List[SegDataSample]] = None) -> List[SegDataSample]:
+    def predict(self, inputs: dict[str, Tensor],
+                data_samples: list[SegDataSample] | None = None) -> list[SegDataSample]:
         """Predictions at the queries' original size.
 
         Args:
@@ -163,8 +159,8 @@ class FewShotSegmentor(BaseSegmentor):
             data_samples = [SegDataSample() for _ in inputs['query']]
         return self.attach_predictions(scores, inputs['query'].shape[-2:], data_samples)
 
-    def attach_predictions(self, scores: Dict[str, Tensor], size: Sequence[int],
-                           data_samples: List[SegDataSample]) -> List[SegDataSample]:
+    def attach_predictions(self, scores: dict[str, Tensor], size: Sequence[int],
+                           data_samples: list[SegDataSample]) -> list[SegDataSample]:
         """Write scores (B, channels, h, w) of an input of ``size`` into the samples, at original size."""
         scores = {name: resize(score, size) for name, score in scores.items()}
         for i, sample in enumerate(data_samples):
@@ -179,22 +175,24 @@ class FewShotSegmentor(BaseSegmentor):
         return data_samples
 
     @staticmethod
-    def stack_labels(data_samples: List[SegDataSample], field: str = 'gt_sem_seg') -> Tensor:
+    def stack_labels(data_samples: list[SegDataSample], field: str = 'gt_sem_seg') -> Tensor:
         """Labels (B, H, W) int64 of a batch."""
         return torch.cat([sample.get(field).data for sample in data_samples]).long()
 
-    def _scores(self, inputs: Dict[str, Tensor]) -> Dict[str, Tensor]:
+    def _scores(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Scores at feature size of a batch of episodes."""
         return self.segment(self.extract_feat(inputs['query']),
                             self.encode_support(inputs['support'], inputs['support_mask']))
 
-    def _meta_heads(self) -> Dict[str, torch.nn.Module]:
+    def _meta_heads(self) -> dict[str, torch.nn.Module]:
         """Heads that read supports: the method, and outside training those it is compared with."""
         return dict(meta=self.decode_head, **({} if self.training else self.comparison_heads))
 
-    def _compare(self, features: BackboneFeatures, bank: SupportBank) -> Dict[str, Tensor]:
+    def _compare(self, features: BackboneFeatures, bank: SupportBank) -> dict[str, Tensor]:
         """Scores (B, 2, h, w) of the comparison heads whose part the bank holds."""
         if self.training:
             return {}
         parts = {name: bank.part(name) for name in self.comparison_heads}
-        return {name: self.comparison_heads[name](features, part).logits for name, part in parts.items() if part.tensors}
+        with after_backbone(self.training, features.stages[0].device):
+            return {name: self.comparison_heads[name](features, part).logits
+                    for name, part in parts.items() if part.tensors}

@@ -1,0 +1,130 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""Reading released checkpoints and checking what becomes of them against the configs."""
+
+import pickle
+from collections.abc import Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from torch import Tensor, nn
+
+from mmfss.engine.checkpoint_match import base_class_names
+from mmfss.engine.stages import resolve_config
+from mmfss.registry import DATASETS as DATASET_REGISTRY
+from mmfss.registry import MODELS
+
+from ..loading import describe_mismatch
+from .names import ConversionError, listed
+from .variant import DATASETS, Variant
+
+
+@contextmanager
+def _numpy_scalars():
+    """Lets torch read NumPy scalars (a best mIoU, a learning rate), which can run no code."""
+    scalar = np._core.multiarray.scalar if hasattr(np, '_core') else np.core.multiarray.scalar
+    kinds = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32, np.bool_)]
+    names = [(scalar, f'numpy.{core}.multiarray.scalar') for core in ('core', '_core')]
+    with torch.serialization.safe_globals([*names, np.dtype, *kinds]):
+        yield
+
+
+def read_weights(path: str, trust: bool = False) -> dict[str, Tensor]:
+    """The weights in a checkpoint file.
+
+    Args:
+        path (str): A bare state dict, or a training checkpoint with one under 'state_dict'.
+        trust (bool): Read a file that holds Python objects as well. Such files can run code: only
+            for files whose origin you trust. Defaults to False.
+
+    Returns:
+        dict[str, Tensor]: Key -> tensor, on CPU.
+
+    Raises:
+        FileNotFoundError: When there is no such file.
+        ConversionError: When it holds no weights, or objects and ``trust`` is not set.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'there is no file {path}')
+    try:
+        with _numpy_scalars():
+            content = torch.load(path, map_location='cpu', weights_only=not trust)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConversionError(f'cannot be read ({reason}). If it holds Python objects and you '
+                              'trust where it comes from, add --trust') from error
+    state = content.get('state_dict', content) if isinstance(content, Mapping) else {}
+    weights = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+    if not weights or len(weights) < len(state):
+        found = listed(map(str, state)) or type(content).__name__
+        raise ConversionError(f'holds no state dict, bare or under state_dict; found: {found}')
+    return weights
+
+
+def fit(variant: Variant, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Load converted weights strictly into the model of the matching config.
+
+    Args:
+        variant (Variant): Says which config.
+        state (Mapping[str, Tensor]): Converted weights.
+
+    Returns:
+        dict[str, Tensor]: The model's state dict.
+
+    Raises:
+        ConversionError: When weights are missing, left over or of another shape.
+    """
+    cfg = Config.fromfile(resolve_config(variant.config))
+    cfg.merge_from_dict(variant.cfg_options)
+    init_default_scope('mmfss')
+    return load_strictly(MODELS.build(cfg.model), state, variant.config)
+
+
+def load_strictly(model: nn.Module, state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Load a state dict, naming all keys that do not fit, and return the model's.
+
+    Counters of BatchNorm (``num_batches_tracked``) that an old file does not have count as 0.
+
+    Raises:
+        ConversionError: When weights are missing, left over or of another shape.
+    """
+    expected = model.state_dict()
+    counters = {key: value for key, value in expected.items()
+                if key.endswith('num_batches_tracked') and key not in state}
+    complete = {**state, **counters}
+    if problems := describe_mismatch(expected, complete):
+        raise ConversionError(f'does not fit {name}: ' + '; '.join(problems))
+    model.load_state_dict(complete, strict=True)
+    return model.state_dict()
+
+
+def checkpoint_meta(variant: Variant, fold: int | None) -> dict:
+    """``meta`` of the written checkpoint, as the guards of training and testing read it.
+
+    Weights do not say of which fold they are; without ``fold`` only the data set is known.
+
+    Args:
+        variant (Variant): The model.
+        fold (int, optional): Its fold, 0-3.
+
+    Returns:
+        dict: ``dataset_meta`` and, for a base learner, ``fold`` and ``base_class_names``.
+    """
+    init_default_scope('mmfss')
+    base = variant.method == 'pspnet'
+    info = DATASET_REGISTRY.build(
+        dict(type=DATASETS[variant.dataset][1], fold=fold or 0, lazy_init=True,
+             labels='base' if base else None)).metainfo
+    meta = dict(class_names=info['class_names'])
+    if fold is not None:
+        meta.update({key: info[key] for key in ('fold', 'base_class_ids', 'novel_class_ids')})
+    if base:
+        if fold is not None:
+            meta.update({key: info[key] for key in ('classes', 'palette')})
+        return dict(dataset_meta=meta, fold=fold, base_class_names=base_class_names(meta))
+    meta.update(classes=('background', 'foreground'), palette=[[0, 0, 0], [220, 20, 60]],
+                shots=variant.shots)
+    return dict(dataset_meta=meta)

@@ -1,0 +1,29 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+import pytest
+from shipped import write_images
+
+
+@pytest.fixture(scope='session')
+def roots(tmp_path_factory) -> dict:
+    """Data roots of a VOC and a COCO layout with some classes of either side of fold 0."""
+    voc, coco = tmp_path_factory.mktemp('voc'), tmp_path_factory.mktemp('coco')
+    lists = voc / 'ImageSets/Segmentation'
+    lists.mkdir(parents=True)
+    for split, classes in (('train', (6, 7)), ('val', (1, 2))):
+        names = write_images(voc / 'JPEGImages', voc / 'SegmentationClassAug', classes)
+        (lists / f'{split}.txt').write_text('\n'.join(names) + '\n')
+    for split, classes in (('train2014', (2, 3)), ('val2014', (1, 5))):
+        write_images(coco / split, coco / 'annotations' / split, classes)
+    return dict(pascal=voc, coco=coco)
+
+
+@pytest.fixture
+def data(monkeypatch, roots, tmp_path):
+    """Point the configs of one data set to its small data."""
+    def use(name: str) -> None:
+        root = roots['coco' if 'coco' in name else 'pascal']
+        variables = dict(FOLD='0', MMFSS_DATA_ROOT=root, MMFSS_CANDIDATE_AREA='100',
+                         MMFSS_WORK_ROOT=tmp_path)
+        for variable, value in variables.items():
+            monkeypatch.setenv(variable, str(value))
+    return use

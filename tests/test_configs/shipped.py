@@ -1,0 +1,71 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""The shipped configs, and how they shrink until one step takes a second."""
+
+from pathlib import Path
+
+import numpy as np
+from helpers import draw_mask
+from mmengine.config import Config
+from PIL import Image
+
+REPO = Path(__file__).resolve().parents[2]
+CONFIGS = REPO / 'configs'
+BACKBONES, DATASETS, SHOTS = ('vgg16', 'r50', 'r101'), ('pascal', 'coco'), (1, 5)
+STAGE1 = tuple(f'pspnet/{b}_{d}' for b in BACKBONES for d in DATASETS)
+STAGE2 = tuple(f'msanet/{b}_{d}_{k}shot' for b in BACKBONES for d in DATASETS for k in SHOTS)
+TABLE3 = tuple(f'msanet/ablations/r101_pascal_1shot_{part}' for part in (
+    'no_similarity', 'no_prototype', 'no_attention', 'no_prior', 'similarity_attention'))
+VARIANTS = tuple(f'msanet/ablations/r101_pascal_{part}' for part in (
+    '1shot_blocks2', '1shot_blocks3', '1shot_blocks4', '1shot_paper_squeezing', '1shot_meta',
+    '5shot_restored_order'))
+LITE = ('pspnet/lite0_pascal', 'msanet/lite0_pascal_1shot', 'msanet/lite0_pascal_5shot')
+ALL = (*STAGE1, *STAGE2, *TABLE3, *VARIANTS, *LITE)
+
+SIDE = 33  # of the network's input in these tests
+IMAGES_A_CLASS = 6  # a query and five supports
+
+
+def read(name: str) -> Config:
+    """A shipped config."""
+    return Config.fromfile(CONFIGS / f'{name}.py')
+
+
+def shrink(cfg: Config) -> Config:
+    """The same config on images of :data:`SIDE` pixels, without files of earlier stages."""
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        _shrink_pipelines(loader.dataset)
+        if loader.dataset.get('protocol', {}).get('type') == 'BalancedProtocol':
+            loader.dataset.protocol.min_images = IMAGES_A_CLASS
+    if 'size' in cfg.model.data_preprocessor:
+        cfg.model.data_preprocessor.size = (SIDE, SIDE)
+    backbone = cfg.model.backbone
+    backbone.get('backbone', backbone).pop('init_cfg', None)
+    return cfg
+
+
+def _shrink_pipelines(value) -> None:
+    sizes = dict(ForegroundCrop=('crop_size', SIDE), ResizeLongSide=('size', SIDE),
+                 SquashResize=('size', SIDE), Resize=('scale', (SIDE, SIDE)))
+    for step in value.values() if isinstance(value, dict) else value:
+        if isinstance(step, dict) and str(step.get('type')).split('.')[-1] in sizes:
+            field, size = sizes[step['type'].split('.')[-1]]
+            assert field in step, step
+            step[field] = size
+        elif isinstance(step, (dict, list)):
+            _shrink_pipelines(step)
+
+
+def write_images(images: Path, masks: Path, classes: tuple[int, ...]) -> list[str]:
+    """Six images of each class; returns their names."""
+    rng = np.random.default_rng(0)
+    names = []
+    for folder in (images, masks):
+        folder.mkdir(parents=True, exist_ok=True)
+    for c in classes:
+        for k in range(IMAGES_A_CLASS):
+            mask = draw_mask([(c, 300)])
+            image = rng.integers(0, 80, (*mask.shape, 3)) + 8 * (mask[..., None] % 21)
+            names.append(f'{images.name}_{c:02d}_{k}')
+            Image.fromarray(image.astype(np.uint8)).save(images / f'{names[-1]}.jpg')
+            Image.fromarray(mask).save(masks / f'{names[-1]}.png')
+    return names

@@ -1,0 +1,65 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""Every shipped config: builds, does one training step and one test episode on small images."""
+
+import pytest
+import torch
+from mmengine.dataset import pseudo_collate
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+from shipped import ALL, LITE, read, shrink
+
+from mmfss.registry import DATASETS, METRICS, MODELS
+
+# One config for each backbone, data set and stage, and one of each kind; the others are slow.
+FIRST = {f'{stage}/{backbone}_{rest}' for backbone in ('vgg16', 'r50', 'r101') for stage, rest in (
+    ('pspnet', 'pascal'), ('pspnet', 'coco'), ('msanet', 'pascal_1shot'), ('msanet', 'coco_1shot'))}
+FIRST |= {'msanet/vgg16_pascal_5shot', 'msanet/ablations/r101_pascal_1shot_meta', *LITE}
+
+
+def marked(names):
+    return [name if name in FIRST else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+@pytest.mark.parametrize('name', marked(ALL))
+def test_one_step_and_one_test_episode(name, data):
+    if name in LITE:
+        pytest.importorskip('timm')
+    data(name)
+    cfg = shrink(read(name))
+    init_default_scope('mmfss')
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    stage2 = name.startswith('msanet')
+
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    learned = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    reached = set()
+    for n, p in learned.items():
+        p.register_post_accumulate_grad_hook(lambda p, n=n: reached.add(n))
+    frozen = {n: p.detach().double().sum() for n, p in model.named_parameters() if n not in learned}
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    model.train()
+    # Two images in stage 1: BatchNorm learns there.
+    log = model.train_step(pseudo_collate([dataset[i] for i in range(1 if stage2 else 2)]), wrapper)
+    assert all(torch.isfinite(value) for value in log.values()), log
+    # Data-parallel training would hang on parameters without gradient.
+    assert reached == learned.keys(), learned.keys() - reached
+    assert all(p.isfinite().all() for p in learned.values())
+    if stage2:
+        assert not any(n.startswith(('backbone.', 'base_head.')) for n in learned)
+    for n, p in model.named_parameters():
+        assert n in learned or p.detach().double().sum() == frozen[n], n
+
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    model.eval()
+    with torch.no_grad():
+        sample, = model.test_step(pseudo_collate([dataset[0]]))
+    assert sample.pred_sem_seg.shape == sample.ori_shape
+    assert sample.gt_sem_seg.shape == sample.ori_shape
+    metric = METRICS.build(cfg.test_evaluator)
+    metric.dataset_meta = dataset.metainfo
+    metric.process([], [sample.to_dict()])
+    if not stage2:
+        assert metric.evaluate(size=1)['mIoU'] >= 0
+    elif cfg.model.type == 'BaseLearnerEnsemble':
+        assert sample.pred_meta_seg.shape == sample.ori_shape

@@ -1,0 +1,129 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""What the configs of the paper say: sizes, schedules, batches, places. Builds no large model."""
+
+import importlib.util
+
+import pytest
+import torch
+import yaml
+from shipped import ALL, CONFIGS, REPO, STAGE1, STAGE2, TABLE3, read
+
+SIDES = dict(pascal=473, coco=641)
+
+
+def test_every_config_is_listed_here():
+    found = {str(path.relative_to(CONFIGS).with_suffix(''))
+             for method in ('msanet', 'pspnet') for path in (CONFIGS / method).rglob('*.py')}
+    assert found == set(ALL)
+
+
+@pytest.mark.parametrize('name', STAGE2)
+def test_stage_2(name):
+    cfg = read(name)
+    dataset, shots = name.split('_')[1], int(name[-5])
+    assert cfg.total_batch_size == cfg.train_dataloader.batch_size == 8
+    assert cfg.auto_scale_lr == dict(enable=True, base_batch_size=cfg.total_batch_size)
+    assert cfg.optim_wrapper.optimizer == dict(type='SGD', lr=0.05, momentum=0.9, weight_decay=1e-4)
+    assert cfg.train_cfg.max_epochs == dict(pascal=200, coco=50)[dataset]
+    assert cfg.train_cfg.val_interval == 1
+    assert cfg.param_scheduler[0].end == cfg.train_cfg.max_epochs
+    assert cfg.param_scheduler[0].power == 0.9 and cfg.param_scheduler[0].convert_to_iter_based
+    assert cfg.default_hooks.checkpoint.save_best == 'mIoU'
+    data = [cfg[f'{phase}_dataloader'].dataset for phase in ('train', 'val', 'test')]
+    assert {d.shots for d in data} == {shots}
+    assert [d.protocol.type for d in data[1:]] == ['BamProtocol', 'BamProtocol']
+    assert data[2].protocol.runs == 5 and data[2].protocol.episodes == 1000
+    crop, resize = data[0].query_pipeline[-2], data[1].query_pipeline[1]
+    assert crop.crop_size == resize.size == SIDES[dataset] and crop.keep == 0.85
+    scales = dict(pascal=(0.9, 1.1), coco=(0.8, 1.25))[dataset]
+    assert data[0].support_pipeline[2].ratio_range == scales
+    weighting = cfg.model.decode_head.get('shot_weighting')
+    assert weighting == (None if shots == 1 else dict(shots=5))
+
+
+@pytest.mark.parametrize('name', STAGE1)
+def test_stage_1(name):
+    cfg = read(name)
+    dataset = name.split('_')[1]
+    assert cfg.total_batch_size == cfg.train_dataloader.batch_size == 12
+    assert cfg.auto_scale_lr == dict(enable=True, base_batch_size=cfg.total_batch_size)
+    assert cfg.optim_wrapper.optimizer.lr == dict(pascal=2.5e-4, coco=2.5e-3)[dataset]
+    times = cfg.optim_wrapper.get('paramwise_cfg')
+    assert times == (dict(custom_keys=dict(decode_head=dict(lr_mult=10.0)))
+                     if dataset == 'pascal' else None)
+    assert cfg.train_cfg == dict(type='EpochBasedTrainLoop', val_interval=1,
+                                 max_epochs=dict(pascal=100, coco=20)[dataset])
+    assert cfg.param_scheduler[0].end == cfg.train_cfg.max_epochs
+    assert cfg.train_dataloader.dataset.pipeline[-2].crop_size == 417
+    assert cfg.model.data_preprocessor.size == (417, 417)
+    assert cfg.model.decode_head.num_classes == dict(pascal=16, coco=61)[dataset]
+    assert cfg.sync_bn == 'torch', 'batch statistics are those of all processes'
+
+
+@pytest.mark.parametrize('name', [*STAGE2, *TABLE3])
+def test_the_stages_meet(name, monkeypatch):
+    monkeypatch.setenv('FOLD', '2')
+    monkeypatch.setenv('MMFSS_WORK_ROOT', '/runs')
+    cfg = read(name)
+    stage1 = read(cfg.base_learner.config.removeprefix('configs/').removesuffix('.py'))
+    assert cfg.work_dir == f'/runs/{name}/fold2'
+    assert cfg.base_learner.checkpoint == f'{stage1.work_dir}/base_learner.pth'
+    assert cfg.model.base_checkpoint == cfg.base_learner.checkpoint
+    assert stage1.work_dir.endswith('/fold2') and stage1.fold == 2
+    ours = {k: v for k, v in cfg.model.backbone.items()}
+    theirs = {k: v for k, v in stage1.model.backbone.items() if k != 'init_cfg'}
+    assert ours == theirs
+    head = {k: v for k, v in stage1.model.decode_head.items() if k != 'loss_decode'}
+    assert cfg.model.base_head == head
+    assert cfg.data_root == stage1.data_root
+
+
+@pytest.fixture(scope='module')
+def count():
+    """Counts a config's parameters without giving them memory."""
+    path = REPO / 'tools/analysis_tools/count_parameters.py'
+    spec = importlib.util.spec_from_file_location('count_parameters', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    def count(name: str) -> tuple[float, float]:
+        with torch.device('meta'):
+            return tuple(n / 1e6 for n in module.count_parameters(f'configs/{name}.py'))
+    return count
+
+
+@pytest.mark.parametrize('backbone, total, learned', [
+    ('r50', 51.85, 5.13), ('r101', 70.84, 5.13), ('vgg16', 24.45, 4.74)])
+def test_parameters_are_those_of_the_released_code(count, backbone, total, learned):
+    found = count(f'msanet/{backbone}_pascal_1shot')
+    assert found == (pytest.approx(total, abs=0.005), pytest.approx(learned, abs=0.005))
+
+
+def test_a_part_that_is_left_out_costs_no_parameters(count):
+    whole = count('msanet/r101_pascal_1shot')[1] * 1e6
+    saved = {name.split('1shot_')[1]: round(whole - count(name)[1] * 1e6) for name in TABLE3}
+    squeeze, gate, merge = 30 * 64 + 64 + 2 * 64, 2 * (256 * 256 + 256), 256
+    assert saved == dict(
+        no_similarity=squeeze + 64 * merge,
+        no_prototype=256 * merge,
+        no_attention=gate + 256 * merge,
+        no_prior=merge,
+        similarity_attention=(256 + 1) * merge)
+
+
+def test_the_meta_learner_alone_has_no_base_head(count):
+    total, learned = count('msanet/ablations/r101_pascal_1shot_meta')
+    whole = count('msanet/r101_pascal_1shot')
+    assert learned == pytest.approx(whole[1], abs=1e-5)  # but for the four merging weights
+    assert total < whole[0] - 20
+
+
+@pytest.mark.parametrize('method', ['msanet', 'pspnet'])
+def test_metafiles_name_every_config(method):
+    meta = yaml.safe_load((CONFIGS / method / 'metafile.yml').read_text())
+    named = [model['Config'] for model in meta['Models']]
+    assert len(set(named)) == len(named)
+    assert {f'configs/{name}.py' for name in ALL if name.startswith(method)} == set(named)
+    collections = {collection['Name'] for collection in meta['Collections']}
+    assert {model['In Collection'] for model in meta['Models']} == collections
+    assert all(model['Name'] for model in meta['Models'])

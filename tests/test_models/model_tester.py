@@ -1,0 +1,209 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""What every few-shot method must do. A new head's test is a subclass that names its configs::
+
+    class TestMyHead(ModelTester):
+        head = dict(type='MyHead', channels=16)
+
+(layout after segmentation_models.pytorch's tests/models/base.py)
+"""
+
+import io
+
+import golden
+import pytest
+import torch
+import toys
+from torch import Tensor, nn
+
+from mmfss.models.layers import resize
+from mmfss.structures import SupportBank
+
+
+class ModelTester:
+    """Tests of a method on small random episodes.
+
+    Attributes:
+        segmentor (str): 'FewShotSegmentor' or 'BaseLearnerEnsemble'.
+        head (dict): config of the meta head.
+        backbone (dict): config of the backbone.
+        base_head (dict): config of the base learner's head, for BaseLearnerEnsemble.
+        size (tuple[int, int]): height and width of the images.
+        shots (int): K of the tests that need one only.
+        learned (bool): whether the method has weights to train.
+        half_tolerance (float): error of the scores under autocast, relative to their size.
+        batch_tolerance (float): how far an episode's scores may depend on its batch.
+    """
+
+    segmentor = 'FewShotSegmentor'
+    head: dict
+    backbone = toys.RESNET
+    base_head = toys.BASE_HEAD
+    size = (41, 41)
+    shots = 1
+    learned = True
+    half_tolerance = 1e-2
+    batch_tolerance = 1e-5
+
+    # --- helpers ---
+
+    def config(self) -> dict:
+        config = dict(type=self.segmentor, backbone=dict(self.backbone), decode_head=dict(self.head))
+        if self.segmentor == 'BaseLearnerEnsemble':
+            config['base_head'] = dict(self.base_head)
+        return config
+
+    def outputs(self) -> dict[str, int]:
+        """Name -> channels of every output."""
+        if self.segmentor == 'FewShotSegmentor':
+            return dict(final=2)
+        return dict(final=2, meta=2, base=1 + toys.NUM_BASE)
+
+    @pytest.fixture
+    def model(self) -> nn.Module:
+        return toys.build(self.config())
+
+    @staticmethod
+    @torch.no_grad()
+    def run(model: nn.Module, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        return model(inputs, mode='tensor')
+
+    @staticmethod
+    def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float = 1e-5):
+        assert found.keys() == expected.keys()
+        for name, reference in expected.items():
+            scale = reference.abs().max().clamp(min=1)
+            error = ((found[name].float() - reference).abs().max() / scale).item()
+            assert error <= tolerance, f'{name} deviates by {error:.1e}'
+
+    def assert_sound(self, scores: dict[str, Tensor], B: int, size: tuple[int, int]):
+        assert {name: tuple(score.shape) for name, score in scores.items()} == {
+            name: (B, channels, *size) for name, channels in self.outputs().items()}
+        assert all(score.isfinite().all() for score in scores.values())
+
+    # --- modes ---
+
+    @pytest.mark.parametrize('K', [1, 3, 5])
+    def test_tensor_mode(self, model, K):
+        self.assert_sound(self.run(model, toys.episodes(2, K, self.size)), 2, self.size)
+
+    def test_predict_mode(self, model):
+        queries = toys.samples(2, self.size)
+        with torch.no_grad():
+            predictions = model(toys.episodes(2, self.shots, self.size), queries, mode='predict')
+        assert all(mine is given for mine, given in zip(predictions, queries, strict=True))
+        for sample in predictions:
+            fields = ['pred_sem_seg', *(f'pred_{name}_seg' for name in self.outputs() if name != 'final')]
+            assert all(sample.get(field).data.shape == (1, *self.size) for field in fields)
+            assert sample.seg_logits.data.shape == (2, *self.size)
+            assert sample.seg_logits.data.argmax(0, keepdim=True).equal(sample.pred_sem_seg.data)
+
+    def test_loss_mode_trains_what_is_learned(self, model):
+        torch.manual_seed(0)
+        model.train()
+        losses = model(toys.episodes(4, self.shots, self.size), toys.samples(4, self.size), mode='loss')
+        total, logged = model.parse_losses(losses)
+        assert total.isfinite() and all(name.startswith('loss') for name in losses)
+        trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        assert bool(trained) == self.learned
+        frozen = [model.backbone, *([model.base_head] if hasattr(model, 'base_head') else [])]
+        for part in frozen:
+            assert not any(p.requires_grad for p in part.parameters())
+            assert not any(module.training for module in part.modules())
+        if self.learned:
+            total.backward()
+            without = [name for name, p in trained.items() if p.grad is None or not p.grad.abs().sum() > 0]
+            assert not without, f'no gradient reaches {without}'
+            assert all(p.grad.isfinite().all() for p in trained.values())
+
+    # --- episodes ---
+
+    def test_batch_independence(self, model):
+        inputs = toys.episodes(4, self.shots, self.size)
+        inputs['support_mask'][1] = 0  # nothing of the class
+        inputs['support_mask'][2] = 1  # nothing but the class
+        joint = self.run(model, inputs)
+        alone = [self.run(model, toys.pick(inputs, i)) for i in range(4)]
+        self.assert_close(joint, {name: torch.cat([one[name] for one in alone]) for name in joint},
+                          self.batch_tolerance)
+
+    @pytest.mark.parametrize('label', [0, 1, 255], ids=['empty', 'full', 'ignored'])
+    @pytest.mark.parametrize('K', [1, 3])
+    def test_extreme_masks(self, model, label, K):
+        inputs = toys.episodes(2, K, self.size)
+        inputs['support_mask'][:, -1] = label
+        scores = self.run(model, inputs)
+        self.assert_sound(scores, 2, self.size)
+        if label == 255:  # ignored pixels are not foreground
+            self.assert_close(scores, self.run(model, dict(inputs, support_mask=inputs['support_mask'] % 255)))
+
+    @pytest.mark.parametrize('size', [(33, 48), (57, 39), (40, 41)])
+    def test_sizes(self, model, size):
+        self.assert_sound(self.run(model, toys.episodes(1, self.shots, size)), 1, size)
+
+    def test_supports_of_another_size(self, model):
+        inputs = toys.episodes(2, self.shots, self.size)
+        other = toys.episodes(2, self.shots, (56, 40))
+        inputs.update(support=other['support'], support_mask=other['support_mask'])
+        self.assert_sound(self.run(model, inputs), 2, self.size)
+
+    # --- values that are kept ---
+
+    def test_weights_round_trip(self, model):
+        file = io.BytesIO()
+        torch.save(model.state_dict(), file)
+        file.seek(0)
+        torch.manual_seed(1)
+        other = toys.MODELS.build(self.config()).eval()
+        other.load_state_dict(torch.load(file, weights_only=True), strict=True)
+        inputs = toys.episodes(1, self.shots, self.size)
+        self.assert_close(self.run(other, inputs), self.run(model, inputs), 0)
+
+    @torch.no_grad()
+    def test_support_bank(self, model, tmp_path):
+        inputs = toys.episodes(2, 3, self.size)
+        inputs['support_mask'][0, 1] = 0
+        joint, support, mask = self.run(model, inputs), inputs['support'], inputs['support_mask']
+
+        def segment(bank: SupportBank, query: Tensor = inputs['query']) -> dict[str, Tensor]:
+            scores = model.segment(model.extract_feat(query), bank)
+            return {name: resize(score, self.size) for name, score in scores.items()}
+
+        bank = model.encode_support(support, mask)
+        assert (bank.batch_size, bank.num_shots) == (2, 3)
+        self.assert_close(segment(bank), joint)
+        grown = model.encode_support(support[:, :1], mask[:, :1])
+        for k in (1, 2):
+            grown = grown.extend(model.encode_support(support[:, k:k + 1], mask[:, k:k + 1]))
+        self.assert_close(segment(grown), joint)
+        bank.save(tmp_path / 'bank.pth')
+        self.assert_close(segment(SupportBank.load(tmp_path / 'bank.pth')), joint, 0)
+        # One episode's bank for many queries.
+        single = model.encode_support(support[:1], mask[:1])
+        queries = toys.episodes(3, 1, self.size, seed=5)['query']
+        alone = [segment(single, query[None]) for query in queries]
+        self.assert_close(segment(single, queries), {name: torch.cat([one[name] for one in alone]) for name in joint})
+
+    # --- number formats ---
+
+    @pytest.mark.parametrize('dtype', ['bfloat16', 'float16'])
+    def test_autocast(self, model, dtype):
+        inputs = toys.episodes(2, self.shots, self.size)
+        expected = self.run(model, inputs)
+        with torch.autocast('cpu', getattr(torch, dtype)):
+            scores = self.run(model, inputs)
+        self.assert_sound(scores, 2, self.size)
+        for name, reference in expected.items():
+            error = ((scores[name] - reference).norm() / reference.norm()).item()
+            assert error <= self.half_tolerance, f'{name} deviates by {error:.1e} of its size'
+        if dtype == 'float16':  # bfloat16's eight bits, layer after layer, allow no such bound on single pixels
+            self.assert_close(scores, expected, self.half_tolerance)
+
+    @pytest.mark.parametrize('dtype', ['bfloat16', 'float16'])
+    def test_loss_under_autocast(self, model, dtype):
+        golden.undropped(model).train()
+        inputs, queries = toys.episodes(2, self.shots, self.size), toys.samples(2, self.size)
+        expected = model(inputs, queries, mode='loss')
+        with torch.autocast('cpu', getattr(torch, dtype)):
+            losses = model(inputs, queries, mode='loss')
+        for name, loss in expected.items():
+            assert abs(losses[name].item() / loss.item() - 1) < 2 * self.half_tolerance, name

@@ -1,0 +1,95 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""ResNet and VGG with block features."""
+
+import pytest
+import torch
+import toys
+from torch import nn
+
+from mmfss.models import BlockResNet, BlockVGG
+
+DEEP = dict(type='BlockResNet', depth=50, base_channels=4, stem_channels=8, deep_stem=True, strides=(1, 2, 1, 1),
+            dilations=(1, 1, 2, 4))
+
+
+@pytest.fixture(params=[toys.RESNET, DEEP, toys.VGG], ids=['basic blocks', 'bottlenecks', 'vgg'])
+def backbone(request):
+    return toys.build(request.param)
+
+
+@torch.no_grad()
+def test_stages_are_the_plain_outputs(backbone):
+    images = toys.smooth(2, 3, 57, 41, seed=0)
+    features = backbone.extract_blocks(images)
+    for stage, output, channels in zip(features.stages, backbone(images)[1:], backbone.stage_channels, strict=True):
+        assert torch.allclose(stage, output, atol=1e-6) and stage.shape[1] == channels
+    assert tuple(len(group) for group in features.blocks) == backbone.num_blocks
+
+
+@pytest.mark.parametrize('config', [toys.RESNET, DEEP], ids=['basic blocks', 'bottlenecks'])
+@torch.no_grad()
+def test_resnet_blocks_are_sums_before_the_relu(config):
+    backbone, outputs = toys.build(config), []
+    for layer in (backbone.layer2, backbone.layer3, backbone.layer4):
+        for block in layer:
+            block.register_forward_hook(lambda _, __, output: outputs.append(output.clone()))
+    images = toys.smooth(1, 3, 41, 41, seed=0)
+    backbone(images)
+    features = backbone.extract_blocks(images)
+    sums = [block for group in features.blocks for block in group]
+    assert len(sums) == len(outputs) == sum(backbone.num_blocks)
+    assert all(torch.allclose(total.relu(), output, atol=1e-6) for total, output in zip(sums, outputs, strict=True))
+    assert any((total < 0).any() for total in sums)
+
+
+@torch.no_grad()
+def test_vgg_blocks_are_raw_conv_outputs():
+    backbone, outputs = toys.build(toys.VGG), []
+    for layer in (backbone.layer3, backbone.layer4):
+        for conv in (m for m in layer if isinstance(m, nn.Conv2d)):
+            conv.register_forward_hook(lambda _, __, output: outputs.append(output.clone()))
+    features = backbone.extract_blocks(toys.smooth(1, 3, 41, 41, seed=0))
+    convs = [*features.blocks[0], *features.blocks[1]]
+    assert len(outputs) == 6 and all(torch.equal(a, b) for a, b in zip(convs, outputs, strict=True))
+    assert features.blocks[2][0] is features.stages[2]
+
+
+@torch.no_grad()
+def test_sizes_of_the_paper():
+    """473 pixels: ResNet 119 -> 60, 60, 60 and VGG 60 -> 30, 30; the mask's way down as in the spec."""
+    image = torch.zeros(1, 3, 473, 473)
+    resnet, vgg = (toys.build(c).extract_blocks(image) for c in (DEEP, dict(toys.VGG, widths=(2, 2, 4, 4, 4))))
+    assert [stage.shape[-1] for stage in resnet.stages] == [60, 60, 60]
+    assert resnet.mask_sizes == ((238, 238), (119, 119))
+    assert [stage.shape[-1] for stage in vgg.stages] == [60, 30, 30]
+    assert vgg.mask_sizes == ((120, 120), ) and vgg.blocks[0][0].shape[-1] == 60
+
+
+def test_block_counts():
+    counts = {depth: BlockResNet(depth, base_channels=4, stem_channels=4).num_blocks for depth in (18, 50, 101)}
+    assert counts == {18: (2, 2, 2), 50: (4, 6, 3), 101: (4, 23, 3)}
+
+
+@pytest.mark.parametrize('config', [toys.RESNET, toys.VGG], ids=['resnet', 'vgg'])
+def test_train_returns_the_module_and_keeps_norm_eval(config):
+    backbone = toys.MODELS.build(dict(config, norm_eval=True))
+    assert backbone.train() is backbone and backbone.training
+    assert not any(m.training for m in backbone.modules() if isinstance(m, nn.BatchNorm2d))
+    assert any(m.training for m in toys.MODELS.build(dict(config, norm_eval=False)).train().modules()
+               if isinstance(m, nn.BatchNorm2d))
+
+
+def test_vgg_has_the_released_layout():
+    vgg = BlockVGG()
+    assert sum(p.numel() for p in vgg.parameters()) == 14_723_136  # torchvision's vgg16_bn.features
+    pools = [m for m in vgg.modules() if isinstance(m, nn.MaxPool2d)]
+    assert len(pools) == 4 and all(pool.ceil_mode for pool in pools)
+
+
+def test_refusals():
+    with pytest.raises(ValueError, match='four stages'):
+        BlockResNet(18, num_stages=3, strides=(1, 2, 2), dilations=(1, 1, 1), out_indices=(0, 1, 2))
+    with pytest.raises(ValueError, match='plugins'):
+        BlockResNet(50, plugins=[])
+    with pytest.raises(ValueError, match='five blocks'):
+        BlockVGG(widths=(8, 8))

@@ -1,0 +1,86 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""SupportBank is a value: kept, moved, saved, stacked."""
+
+import pytest
+import torch
+
+from mmfss.structures import SupportBank
+
+
+def bank(B=2, K=3, M=4, fingerprint='w1', **extra):
+    tensors = dict(prototype=torch.rand(B, K, 5), vectors=torch.rand(B, K, 5, M), weight=torch.rand(B, K, M),
+                   valid=torch.rand(B, K, M) > .5, blank=torch.rand(B, K) > .5, attention=torch.rand(B, K, 5, 3, 2))
+    return SupportBank(tensors | extra, fingerprint)
+
+
+def test_what_it_knows():
+    found = bank()
+    assert (found.batch_size, found.num_shots) == (2, 3)
+    assert found.nbytes == 4 * (30 + 120 + 24 + 180) + 24 + 6
+    assert SupportBank().batch_size == SupportBank().num_shots == SupportBank().nbytes == 0
+
+
+def test_parts_of_several_heads():
+    meta, prior = bank(), bank(M=7)
+    merged = SupportBank.merge(dict(meta=meta.tensors, prior=prior.tensors), 'w1')
+    assert merged.fingerprint == 'w1' and len(merged.tensors) == 12
+    assert all(merged.part('prior')[k] is v for k, v in prior.tensors.items())
+    assert merged.part('meta').tensors.keys() == meta.tensors.keys() and not merged.part('other').tensors
+
+
+def test_shots_behind_shots():
+    first, second, third = bank(K=1), bank(K=2, M=6), bank(K=1, M=1)
+    joined = SupportBank.stack_shots([first, second, third])
+    assert joined.num_shots == 4 and joined.fingerprint == 'w1'
+    assert torch.equal(joined['prototype'], torch.cat([b['prototype'] for b in (first, second, third)], 1))
+    assert joined['vectors'].shape == (2, 4, 5, 6) and joined['weight'].shape == joined['valid'].shape == (2, 4, 6)
+    assert joined['valid'].dtype == joined['blank'].dtype == torch.bool
+    assert torch.equal(joined['weight'][:, :1, :4], first['weight']) and not joined['weight'][:, :1, 4:].any()
+    assert not joined['valid'][:, 3:, 1:].any()
+    again = first.extend(second).extend(third)
+    assert all(torch.equal(again[k], v) for k, v in joined.tensors.items())
+
+
+def test_expand_is_a_view():
+    single = bank(B=1)
+    many = single.expand(7)
+    assert many.batch_size == 7 and all(v.data_ptr() == single[k].data_ptr() for k, v in many.tensors.items())
+    assert single.expand(1) is single
+    with pytest.raises(ValueError, match='2 episodes cannot serve a batch of 3'):
+        bank(B=2).expand(3)
+
+
+def test_saved_and_loaded(tmp_path):
+    stored = bank(B=1).expand(2)
+    stored.save(tmp_path / 'bank.pth')
+    found = SupportBank.load(tmp_path / 'bank.pth')
+    assert found.fingerprint == 'w1' and all(torch.equal(found[k], v) for k, v in stored.tensors.items())
+
+
+def test_moved_and_cast():
+    half = bank().to(torch.float16)
+    assert half['vectors'].dtype == torch.float16 and half['valid'].dtype == torch.bool
+    meta = bank().to('meta')
+    assert all(t.device.type == 'meta' for t in meta.tensors.values()) and meta['valid'].dtype == torch.bool
+
+
+def test_detached():
+    learned = bank(gate=torch.rand(2, 3, requires_grad=True) * 2)
+    assert learned['gate'].requires_grad and not learned.detach()['gate'].requires_grad
+
+
+def test_refusals():
+    with pytest.raises(ValueError, match=r'same \(B, K\)'):
+        SupportBank(dict(a=torch.rand(2, 3), b=torch.rand(2, 4)))
+    with pytest.raises(KeyError, match="no 'nothing'.*encode the supports again"):
+        bank()['nothing']
+    with pytest.raises(ValueError, match='same model'):
+        bank().extend(bank(fingerprint='w2'))
+    with pytest.raises(ValueError, match='same model'):
+        bank().extend(bank(further=torch.rand(2, 3)))
+    with pytest.raises(ValueError, match='of 2 and 1 episodes'):
+        bank().extend(bank(B=1))
+    with pytest.raises(ValueError, match=r"'attention' has the sizes \[\(3, 2\), \(3, 4\)\]"):
+        bank().extend(bank(attention=torch.rand(2, 3, 5, 3, 4)))
+    with pytest.raises(ValueError, match='no banks'):
+        SupportBank.stack_shots([])

@@ -1,0 +1,55 @@
+#!/usr/bin/env python
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""Convert ImageNet weights for stage 1: PSPNet's ``resnet50_v2.pth`` and ``resnet101_v2.pth``
+(hszhao/semseg), or torchvision's ``vgg16_bn``.
+
+    python tools/model_converters/pspnet_init2mmfss.py resnet50_v2.pth [DST]
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+from mmengine.registry import init_default_scope
+
+from mmfss.engine.safe_io import atomic_torch_save
+from mmfss.models.conversion import ConversionError, convert_imagenet
+from mmfss.models.conversion.files import load_strictly, read_weights
+from mmfss.models.conversion.variant import BACKBONES
+from mmfss.registry import MODELS
+
+# Backbone -> its file's name in configs/_base_/models/pspnet_*.py, and how they build it.
+_RESNET = dict(type='BlockResNet', deep_stem=True, stem_channels=128, strides=(1, 2, 1, 1),
+               dilations=(1, 1, 2, 4))
+TARGETS = dict(
+    vgg16=('vgg16_bn.pth', dict(type='BlockVGG')),
+    r50=('resnet50_v2.pth', dict(_RESNET, depth=50)),
+    r101=('resnet101_v2.pth', dict(_RESNET, depth=101)))
+
+
+def main() -> None:
+    """Convert."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('src', help='ImageNet weights')
+    parser.add_argument('dst', nargs='?', help='file to write; default: where the configs look')
+    parser.add_argument('--trust', action='store_true',
+                        help='read a file that holds Python objects too; they can run code')
+    args = parser.parse_args()
+    init_default_scope('mmfss')
+    try:
+        backbone, weights = convert_imagenet(read_weights(args.src, args.trust))
+        name, cfg = TARGETS[backbone]
+        state = load_strictly(MODELS.build(cfg), weights, BACKBONES[backbone])
+    except (ConversionError, FileNotFoundError) as error:
+        parser.exit(1, f'{args.src}: {error}\n')
+    root = Path(os.environ.get('MMFSS_WORK_ROOT', 'work_dirs'))
+    dst = args.dst or root / 'pretrained' / name
+    atomic_torch_save(dict(state_dict=state, meta=dict(source=Path(args.src).name)), dst)
+    print(f'{args.src}: ImageNet weights of {BACKBONES[backbone]}\n'
+          f'config:  configs/pspnet/{backbone}_pascal.py, configs/pspnet/{backbone}_coco.py\n'
+          f'written: {dst} ({len(state)} tensors)')
+
+
+if __name__ == '__main__':
+    main()
