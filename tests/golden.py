@@ -17,8 +17,8 @@ FOLDER = Path(__file__).parent / 'data' / 'golden'
 CASES = ('r50_pascal_1shot', 'r50_pascal_5shot', 'vgg16_pascal_1shot')
 # Our names of the guidance whose released names differ, and everything that is compared.
 GUIDANCE = dict(query='query_feat', adjustment='adjust_factor')
-OUTPUTS = ('query_feat', 'prototype', 'similarity', 'prior', 'attention', 'adjust_factor', 'final_logits', 'meta_logits',
-           'base_logits')
+OUTPUTS = ('query_feat', 'prototype', 'similarity', 'prior', 'attention', 'adjust_factor', 'final_logits',
+           'meta_logits', 'base_logits')
 # Agreement that the reference asks for, by kind: relative to the standard deviation, to the loss, to the norm.
 TOLERANCES = dict(output=1e-4, loss=1e-4, gradient=1e-3)
 
@@ -81,7 +81,8 @@ def model_config(case: str) -> dict:
         backbone = dict(type='BlockResNet', depth=50, deep_stem=True, stem_channels=128, strides=(1, 2, 1, 1),
                         dilations=(1, 1, 2, 4))
         base_head.update(type='mmseg.PSPHead', in_channels=2048)
-    return dict(type='BaseLearnerEnsemble', backbone=backbone, decode_head=head, base_head=base_head, log_base_loss=True)
+    return dict(type='BaseLearnerEnsemble', backbone=backbone, decode_head=head, base_head=base_head,
+                log_base_loss=True)
 
 
 def build(case: str, folder: Path = FOLDER) -> nn.Module:

@@ -3,6 +3,7 @@
 """Train a few-shot segmentor: stage 1 (the base learner) when it is missing, then stage 2."""
 
 import argparse
+from pathlib import Path
 
 from mmfss.engine.cli import add_run_options, load_config
 from mmfss.engine.launch import build_runner, enable_amp, enable_resume, init_launcher
@@ -26,6 +27,9 @@ def main() -> None:
     args = parser.parse_args()
     cfg = load_config(args, parser)
     init_launcher(cfg, args.launcher)
+    if cfg.get('load_from') and '://' not in cfg.load_from and not Path(cfg.load_from).is_file():
+        parser.error(f'load_from={cfg.load_from} does not exist: train the config that leaves it first (the head of '
+                     f'{args.config} names it), or set --cfg-options load_from=FILE')
     ensure_base_learner(cfg, args.launcher, resume=args.resume, amp=args.amp)
     if args.amp:
         enable_amp(cfg)

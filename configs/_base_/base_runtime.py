@@ -3,7 +3,7 @@ _base_ = './default_runtime.py'
 
 default_hooks = dict(
     visualization=dict(_delete_=True, type='mmseg.SegVisualizationHook'),
-    base_learner=dict(type='BaseLearnerCheckpointHook'))
+    published=dict(_delete_=True, type='BaseLearnerCheckpointHook'))
 
 visualizer = dict(
     _delete_=True,

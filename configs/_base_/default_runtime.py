@@ -20,6 +20,8 @@ default_hooks = dict(
     checkpoint_guard=dict(type='CheckpointGuardHook'),
     # Test results as JSON beside the log.
     result_file=dict(type='ResultFileHook'),
+    # The best weights under a fixed name, for configs that go on from them.
+    published=dict(type='MetaLearnerCheckpointHook'),
     # Sheets of some validation episodes; of test episodes with tools/test.py --show-dir.
     visualization=dict(type='EpisodeVisualizationHook'))
 

@@ -4,6 +4,7 @@ from .hooks import (
     BaseLearnerCheckpointHook,
     CheckpointGuardHook,
     EpisodeVisualizationHook,
+    MetaLearnerCheckpointHook,
     PredictionFileHook,
     ResultFileHook,
     SafeCheckpointHook,
@@ -12,7 +13,7 @@ from .launch import build_runner, find_last_checkpoint, init_launcher
 from .stages import ensure_base_learner
 
 __all__ = ['BFloat16OptimWrapper',
-    'BaseLearnerCheckpointHook', 'CheckpointGuardHook', 'EpisodeVisualizationHook',
+    'BaseLearnerCheckpointHook', 'CheckpointGuardHook', 'EpisodeVisualizationHook', 'MetaLearnerCheckpointHook',
     'PredictionFileHook', 'ResultFileHook', 'SafeCheckpointHook', 'build_runner',
     'ensure_base_learner', 'find_last_checkpoint', 'init_launcher'
 ]

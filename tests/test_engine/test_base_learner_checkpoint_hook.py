@@ -34,3 +34,14 @@ def test_without_a_best_checkpoint_the_last_weights_are_kept(tmp_path):
     last = torch.load(tmp_path / 'epoch_3.pth', weights_only=False)['state_dict']
     assert torch.equal(learner['state_dict']['backbone.weight'], last['backbone.weight'])
     assert learner['meta']['weights'] == 'last'
+
+
+def test_stage_2_publishes_all_its_weights_under_a_fixed_name(tmp_path):
+    cfg = toy_config(tmp_path, epochs=3, scores=(10.0, 30.0, 20.0))
+    cfg.default_hooks.checkpoint.update(save_best='mIoU', max_keep_ckpts=3)
+    cfg.default_hooks.published = dict(type='MetaLearnerCheckpointHook')
+    Runner.from_cfg(cfg).train()
+    published = torch.load(tmp_path / 'meta_learner.pth', weights_only=True)
+    best = torch.load(tmp_path / 'epoch_2.pth', weights_only=False)['state_dict']
+    assert set(published['state_dict']) == set(best)
+    assert all(torch.equal(published['state_dict'][key], best[key]) for key in best)

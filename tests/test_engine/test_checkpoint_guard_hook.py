@@ -67,3 +67,13 @@ def test_a_base_learner_of_other_classes_is_refused_before_training(tmp_path):
     with pytest.raises(ValueError, match="other classes.*'cat', 'cow'.*'dog', 'fox'"):
         cfg = toy_config(tmp_path / 'other', epochs=1, model=model, dataset=dict(base=(3, 4)))
         Runner.from_cfg(cfg).train()
+
+
+def test_weights_may_be_new_in_training_but_never_in_a_test(tmp_path, checkpoint):
+    changed = dict(model=dict(num_classes=5), guard=dict(new=[r'decode_head\.']))
+    with pytest.raises(ValueError, match='another number of classes'):
+        run_test(tmp_path / 'test', checkpoint, **changed)
+    cfg = toy_config(tmp_path / 'train', epochs=1, load_from=checkpoint, model=changed['model'])
+    cfg.default_hooks.checkpoint_guard.update(changed['guard'])
+    Runner.from_cfg(cfg).train()
+    assert (tmp_path / 'train' / 'epoch_1.pth').is_file()

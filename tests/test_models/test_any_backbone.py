@@ -13,15 +13,19 @@ def wrapped(backbone: dict, *blocks: str, **kwargs) -> dict:
 class TestMobileNetV2(ModelTester):
     head = toys.MSANET
     half_tolerance = 1e-1  # 17 random inverted bottlenecks magnify rounding as no trained network does
-    backbone = wrapped(dict(type='mmseg.MobileNetV2', widen_factor=0.25, out_indices=(2, 4, 6), strides=(1, 2, 2, 1, 1, 1, 1),
-                            dilations=(1, 1, 1, 2, 2, 4, 4)), r'layer3\.\d+', r'layer[45]\.\d+', r'layer[67]\.\d+')
+    backbone = wrapped(
+        dict(type='mmseg.MobileNetV2', widen_factor=0.25, out_indices=(2, 4, 6), strides=(1, 2, 2, 1, 1, 1, 1),
+             dilations=(1, 1, 1, 2, 2, 4, 4)),
+        r'layer3\.\d+', r'layer[45]\.\d+', r'layer[67]\.\d+')
 
 
 class TestMixVisionTransformer(ModelTester):
     """Blocks give tokens (N, L, C)."""
     head = toys.MSANET
-    backbone = wrapped(dict(type='mmseg.MixVisionTransformer', embed_dims=8, num_layers=(1, 1, 1, 1), num_heads=(1, 1, 2, 2),
-                            out_indices=(1, 2, 3)), r'layers\.1\.1\.\d', r'layers\.2\.1\.\d', r'layers\.3\.1\.\d')
+    backbone = wrapped(
+        dict(type='mmseg.MixVisionTransformer', embed_dims=8, num_layers=(1, 1, 1, 1), num_heads=(1, 1, 2, 2),
+             out_indices=(1, 2, 3)),
+        r'layers\.1\.1\.\d', r'layers\.2\.1\.\d', r'layers\.3\.1\.\d')
     size = (65, 65)
 
 

@@ -57,12 +57,14 @@ def test_a_missing_file(tmp_path):
 
 
 def test_another_backbone(checkpoint):
-    with pytest.raises(RuntimeError, match=r"backbone is not the one of this config.*unexpected: layer1.2.*and \d+ more"):
+    message = r'backbone is not the one of this config.*unexpected: layer1.2.*and \d+ more'
+    with pytest.raises(RuntimeError, match=message):
         initialised(checkpoint(stage_one(backbone=dict(depth=34))))
 
 
 def test_other_classes(checkpoint):
-    with pytest.raises(RuntimeError, match=r'classes or its head.*another shape: conv_seg.weight \(16, 8.*instead of \(5,'):
+    message = r'classes or its head.*another shape: conv_seg.weight \(16, 8.*instead of \(5,'
+    with pytest.raises(RuntimeError, match=message):
         initialised(checkpoint(stage_one(head=dict(num_classes=16))))
 
 
@@ -73,7 +75,8 @@ def test_a_checkpoint_of_something_else(checkpoint):
 
 @pytest.mark.parametrize('config', [
     toys.RESNET, toys.VGG,
-    dict(type='BlockFeatureBackbone', backbone=dict(toys.RESNET), blocks=([r'layer2\.1'], [r'layer3\.1'], [r'layer4\.1']))
+    dict(type='BlockFeatureBackbone', backbone=dict(toys.RESNET),
+         blocks=([r'layer2\.1'], [r'layer3\.1'], [r'layer4\.1']))
 ], ids=lambda config: config['type'])
 class TestPretrained:
     """``init_cfg=dict(type='Pretrained')`` of a backbone."""
@@ -95,7 +98,8 @@ class TestPretrained:
     def test_loaded_with_and_without_prefix(self, config, checkpoint):
         weights = self.weights(config)
         for prefix, init_cfg in (('', {}), ('model.', dict(prefix='model'))):
-            path = checkpoint(dict(state_dict={prefix + k: v for k, v in weights.items()} | {'fc.weight': torch.ones(1)}))
+            path = checkpoint(dict(state_dict={prefix + k: v for k, v in weights.items()} |
+                                   {'fc.weight': torch.ones(1)}))
             found = self.initialise(config, checkpoint=path, **init_cfg).state_dict()
             assert all(torch.equal(found[k], v) for k, v in weights.items())
 

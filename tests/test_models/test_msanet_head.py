@@ -94,6 +94,15 @@ def test_shots_are_averaged_as_the_spec_says():
     assert torch.allclose(found['adjustment'].flatten(), (weights * difference).sum(1), atol=1e-6)
 
 
+def test_released_vgg_takes_the_last_shot_of_block_4():
+    head, slip = build(), build(last_shot_groups=(2, ))
+    query, bank, _ = run(head, K=3)
+    last = SupportBank({name: tensor[:, 2:] for name, tensor in bank.tensors.items()})
+    found = slip.similarity_maps(query, bank, (6, 7))
+    expected = head.similarity_maps(query, last, (6, 7))[:2] + head.similarity_maps(query, bank, (6, 7))[2:]
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
 def test_training_keeps_the_statistics_of_the_squeezing():
     head = build().train()
     assert head.training and not head.squeeze[1].training and head.squeeze[1].weight.requires_grad
@@ -110,6 +119,7 @@ def test_no_weights_without_something_to_weight():
     (dict(parts=('prototype', 'magic')), "parts=.*'magic'.*choose from"),
     (dict(block_groups=()), 'block_groups='),
     (dict(block_groups=(1, 2)), 'layers 2, 3, 4'),
+    (dict(block_groups=(3, 4), last_shot_groups=(2, )), r'last_shot_groups=\(2,\)'),
     (dict(squeezing='mine'), "squeezing='mine'.*released"),
 ])
 def test_refusals(options, message):

@@ -37,7 +37,8 @@ def test_the_ensemble_starts_as_the_meta_learner():
 @torch.no_grad()
 def test_the_ensemble_by_the_spec():
     model, inputs = toys.build(ENSEMBLE), toys.episodes(3)
-    features, bank = model.extract_feat(inputs['query']), model.encode_support(inputs['support'], inputs['support_mask'])
+    features = model.extract_feat(inputs['query'])
+    bank = model.encode_support(inputs['support'], inputs['support_mask'])
     psi = model.decode_head(features, bank.part('meta')).adjustment
     (w1, w2), (v1, v2) = model.merge_adjustment.weight.flatten(), model.merge_base.weight.flatten()
     for own in (None, torch.tensor([-1, 0, 3])):
@@ -69,7 +70,8 @@ def test_losses_are_those_of_the_spec():
                            model.encode_support(inputs['support'], inputs['support_mask']), own)
     binary, base = (model.stack_labels(queries, field) for field in ('gt_sem_seg', 'gt_base_seg'))
     assert (binary == 255).any()
-    for key, name, labels in (('loss_final', 'final', binary), ('loss_meta', 'meta', binary), ('base_ce', 'base', base)):
+    for key, name, labels in (('loss_final', 'final', binary), ('loss_meta', 'meta', binary),
+                              ('base_ce', 'base', base)):
         expected = F.cross_entropy(bilinear(scores[name], (41, 41)), labels, ignore_index=255)
         assert torch.allclose(losses[key], expected, rtol=1e-5), key
     assert not losses['base_ce'].requires_grad
@@ -189,9 +191,11 @@ def test_wrong_options_of_the_floors():
 
 @torch.no_grad()
 def test_prototype_head_by_loops():
-    head, query, support = toys.build(dict(type='PrototypeHead', stages=(2, 4))), toys.features(1), toys.features(2, seed=4)
+    head = toys.build(dict(type='PrototypeHead', stages=(2, 4)))
+    query, support = toys.features(1), toys.features(2, seed=4)
     mask = (toys.blobs(2, 1, 21, 25, seed=1) == 1).float()
-    bank = SupportBank({name: t.unflatten(0, (1, 2)) for name, t in head.encode_support(support, mask).items()})
+    encoded = head.encode_support(support, mask)
+    bank = SupportBank({name: t.unflatten(0, (1, 2)) for name, t in encoded.items()})
     found = head(query, bank).logits[0]
 
     def maps(features, n):  # both stages at unit length, at layer3's size
@@ -212,7 +216,8 @@ def test_prototype_head_by_loops():
 @torch.no_grad()
 def test_prior_mask_head_cuts_at_its_threshold():
     model, inputs = toys.build(dict(META, decode_head=dict(type='PriorMaskHead', threshold=0.7))), toys.episodes(2, 3)
-    features, bank = model.extract_feat(inputs['query']), model.encode_support(inputs['support'], inputs['support_mask'])
+    features = model.extract_feat(inputs['query'])
+    bank = model.encode_support(inputs['support'], inputs['support_mask'])
     scores = model.segment(features, bank)['final']
     assert (scores[:, 0] == 0.7).all() and scores[:, 1].min() >= 0 and scores[:, 1].max() <= 1
 

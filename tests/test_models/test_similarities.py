@@ -83,7 +83,8 @@ def test_similarity_map(squeezing):
 def test_padding_changes_nothing():
     (query, support), mask = pair(), masks()
     soft = resize(mask.flatten(0, 1).unsqueeze(1), SIZE).view(B, K, *SIZE)
-    joint = similarity_map(query, encode(encode_block, support, soft)), prior_mask(query, encode(encode_prior, support, mask))
+    joint = (similarity_map(query, encode(encode_block, support, soft)),
+             prior_mask(query, encode(encode_prior, support, mask)))
     for b in range(B):
         alone = []
         for k in range(K):

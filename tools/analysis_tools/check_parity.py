@@ -38,12 +38,14 @@ The five parts of the merged feature are, in this order, `query_feat`, `prototyp
 `attention`; `adjust_factor` is psi. The gradients are those of `final` and `meta` loss together, with BatchNorm in eval
 mode and dropout at 0.
 
-Under autocast the backbone runs in half precision and what follows it, in evaluation, in float32. Then `final` stays
-within 1e-2 of the reference on every pixel, and the root mean square error of each output within 1e-2 of its size, for
-bfloat16 and float16.
+Under autocast the backbone runs in half precision and what follows it, in evaluation, in float32. On these cases
+`final` then stays within 1e-2 of the reference on every pixel, and the root mean square error of each output within
+1e-2 of its size, for bfloat16 and float16.
 
-One entry is a choice: with more than one shot on VGG16 the released code takes block 4's similarity maps from the last
-shot only; mmfss takes the mean over shots, as everywhere else.
+Two defaults follow the released code where it slips, and one does not. K-shot weights stay in the order of the sorted
+scene differences (`shot_weighting=dict(shots=5, restore_order=True)` gives each shot its own); similarity maps use mask
+values, not feature values (`squeezing='paper'`). With more than one shot on VGG16 the released code takes block 4's
+similarity maps from the last shot only; mmfss takes the mean over shots, and `last_shot_groups=(2, )` repeats the slip.
 """
 
 

@@ -53,7 +53,7 @@ def packaged_file():
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('dst', nargs='?', help='checkpoint to write; default: where the configs look for it',
-                        default=osp.join(os.environ.get('MMFSS_WORK_ROOT', 'work_dirs'), 'pretrained',
+                        default=osp.join(os.environ.get('MMFSS_PRETRAINED', 'pretrained'),
                                          'efficientnet_lite0.pth'))
     parser.add_argument('--src', help='the .pth file; default: that of the installed package')
     args = parser.parse_args()

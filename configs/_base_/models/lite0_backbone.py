@@ -1,6 +1,7 @@
 # EfficientNet-Lite0 with ImageNet weights, output stride 8: the backbone for machines without a GPU.
 # tools/model_converters/efficientnet_lite2mmfss.py writes the checkpoint.
 work_root = '{{$MMFSS_WORK_ROOT:work_dirs}}'  # --work-root
+pretrained_root = '{{$MMFSS_PRETRAINED:pretrained}}'  # where the converters put ImageNet weights
 
 preprocessing = dict(mean=[127., 127., 127.], std=[128., 128., 128.], bgr_to_rgb=True)
 # Frozen in both stages: a few hundred photos a fold would sooner spoil ImageNet's features than improve them.
@@ -12,7 +13,7 @@ backbone = dict(
         features_only=True,
         pretrained=False,
         output_stride=8,
-        init_cfg=dict(type='Pretrained', checkpoint=f'{work_root}/pretrained/efficientnet_lite0.pth')),
+        init_cfg=dict(type='Pretrained', checkpoint=f'{pretrained_root}/efficientnet_lite0.pth')),
     blocks=([r'timm_model\.blocks\.2\.\d'], [r'timm_model\.blocks\.[34]\.\d'], [r'timm_model\.blocks\.[56]\.\d']),
     frozen=True,
     compute_dtype='auto')

@@ -1,5 +1,5 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
-from .base_learner_checkpoint_hook import BaseLearnerCheckpointHook
+from .base_learner_checkpoint_hook import BaseLearnerCheckpointHook, MetaLearnerCheckpointHook
 from .checkpoint_guard_hook import CheckpointGuardHook
 from .episode_visualization_hook import EpisodeVisualizationHook
 from .prediction_file_hook import PredictionFileHook
@@ -7,6 +7,6 @@ from .result_file_hook import ResultFileHook
 from .safe_checkpoint_hook import SafeCheckpointHook
 
 __all__ = [
-    'BaseLearnerCheckpointHook', 'CheckpointGuardHook', 'EpisodeVisualizationHook',
+    'BaseLearnerCheckpointHook', 'CheckpointGuardHook', 'EpisodeVisualizationHook', 'MetaLearnerCheckpointHook',
     'PredictionFileHook', 'ResultFileHook', 'SafeCheckpointHook'
 ]

@@ -31,6 +31,8 @@ class BaseLearnerCheckpointHook(Hook):
     """
 
     priority = 'LOWEST'  # after the checkpoint hook
+    kept_prefixes = KEPT_PREFIXES
+    purpose = 'The base learner for stage 2'
 
     def __init__(self, filename: str = 'base_learner.pth', use_best: bool = True) -> None:
         self.filename = filename
@@ -58,7 +60,7 @@ class BaseLearnerCheckpointHook(Hook):
         path = Path(runner.work_dir) / self.filename
         atomic_torch_save(
             dict(
-                state_dict={k: v for k, v in state.items() if k.startswith(KEPT_PREFIXES)},
+                state_dict={k: v for k, v in state.items() if k.startswith(self.kept_prefixes)},
                 meta=dict(
                     dataset_meta=dataset_meta,
                     fold=dataset_meta.get('fold'),
@@ -67,7 +69,7 @@ class BaseLearnerCheckpointHook(Hook):
                     iter=runner.iter,
                     weights='last' if best is None else 'best')), path)
         source = 'the last weights' if best is None else best
-        runner.logger.info(f'The base learner for stage 2 is {path} (from {source}).')
+        runner.logger.info(f'{self.purpose} is {path} (from {source}).')
 
     @staticmethod
     def _best_checkpoint(runner) -> Path | None:
@@ -80,6 +82,24 @@ class BaseLearnerCheckpointHook(Hook):
                 return path
         runner.logger.warning(f'The best checkpoint {named} is gone: the last weights are used.')
         return None
+
+
+@HOOKS.register_module()
+class MetaLearnerCheckpointHook(BaseLearnerCheckpointHook):
+    """Writes ``<work_dir>/meta_learner.pth`` when stage 2 ends: all weights, under a fixed name.
+
+    A config that goes on from another one's result (more shots, other data) can name the file.
+
+    Args:
+        filename (str): Name of the file in the work dir.
+        use_best (bool): Prefer the best checkpoint over the last weights.
+    """
+
+    kept_prefixes = ('', )
+    purpose = 'The meta learner'
+
+    def __init__(self, filename: str = 'meta_learner.pth', use_best: bool = True) -> None:
+        super().__init__(filename, use_best)
 
 
 def _plain(value):

@@ -27,6 +27,8 @@ class CheckpointGuardHook(Hook):
         check_classes (bool): Refuse another fold or other classes. Switch it off to test across
             data sets, for example a model trained on COCO on PASCAL.
         ignore (Sequence[str]): Regular expressions of weight names that need not fit.
+        new (Sequence[str]): Likewise, of weights that a training may add to those it starts from;
+            a test never does without them.
     """
 
     priority = 'VERY_HIGH'
@@ -34,10 +36,12 @@ class CheckpointGuardHook(Hook):
     def __init__(self,
                  check_weights: bool = True,
                  check_classes: bool = True,
-                 ignore: Sequence[str] = ()) -> None:
+                 ignore: Sequence[str] = (),
+                 new: Sequence[str] = ()) -> None:
         self.check_weights = check_weights
         self.check_classes = check_classes
         self.ignore = tuple(ignore)
+        self.new = tuple(new)
 
     def before_run(self, runner) -> None:
         """Before training: the base learner must know exactly this fold's base classes.
@@ -71,7 +75,8 @@ class CheckpointGuardHook(Hook):
         theirs = checkpoint.get('meta', {}).get('dataset_meta')
         ours = _dataset_meta(runner)
         if self.check_weights:
-            reasons = state_differences(model.state_dict(), model_state(checkpoint), self.ignore)
+            ignore = self.ignore + (self.new if isinstance(runner._train_loop, BaseLoop) else ())
+            reasons = state_differences(model.state_dict(), model_state(checkpoint), ignore)
             if reasons:
                 shots = [side.get('shots') if side else None for side in (theirs, ours)]
                 if None not in shots and shots[0] != shots[1]:

@@ -44,6 +44,9 @@ class MSANetHead(BaseMetaHead):
         parts (Sequence[str]): the guidance to build, of 'prototype', 'similarity', 'prior', 'attention'; what is left
             out costs no parameters and no time (the paper's Table 3). Defaults to all four.
         block_groups (Sequence[int]): the layers (2, 3, 4) whose blocks are compared (the paper's Figure 6).
+        last_shot_groups (Sequence[int]): layers whose similarity maps come from the last shot alone. The released code
+            does so on VGG16 with block 4, a slip: ``(2, )`` reproduces its 5-shot VGG16 weights. Defaults to none: the
+            mean over shots everywhere.
         squeezing (str): which support pixels a similarity map uses: 'released' (mask value at least its positive mean)
             or 'paper' (Eq. 4). Defaults to 'released'.
         shot_weighting (dict, optional): arguments of :class:`mmfss.models.layers.ShotWeighting`, such as
@@ -52,7 +55,7 @@ class MSANetHead(BaseMetaHead):
         init_cfg (dict, optional): initialisation config.
 
     Raises:
-        ValueError: for an unknown part, block group or squeezing.
+        ValueError: for an unknown part, block group or squeezing, or last_shot_groups that are not compared.
     """
 
     def __init__(self,
@@ -62,6 +65,7 @@ class MSANetHead(BaseMetaHead):
                  similarity_channels: int = 64,
                  parts: Sequence[str] = PARTS,
                  block_groups: Sequence[int] = (2, 3, 4),
+                 last_shot_groups: Sequence[int] = (),
                  squeezing: str = 'released',
                  shot_weighting: dict | None = None,
                  dilations: Sequence[int] = (6, 12, 18),
@@ -71,10 +75,13 @@ class MSANetHead(BaseMetaHead):
             raise ValueError(f'parts={tuple(parts)}: choose from {PARTS}')
         if not block_groups or not set(block_groups) <= {2, 3, 4}:
             raise ValueError(f'block_groups={tuple(block_groups)}: choose from the layers 2, 3, 4')
+        if not set(last_shot_groups) <= set(block_groups):
+            raise ValueError(f'last_shot_groups={tuple(last_shot_groups)}: choose from '
+                             f'block_groups={tuple(block_groups)}')
         if squeezing not in SQUEEZINGS:
             raise ValueError(f"squeezing='{squeezing}': choose from {tuple(SQUEEZINGS)}")
         self.parts, self.squeezing = frozenset(parts), squeezing
-        self.block_groups = tuple(sorted(block_groups))
+        self.block_groups, self.last_shot_groups = tuple(sorted(block_groups)), tuple(last_shot_groups)
 
         reduced = in_channels[0] + in_channels[1]
         widths = dict(prototype=channels, similarity=similarity_channels, prior=1, attention=channels)
@@ -152,8 +159,10 @@ class MSANetHead(BaseMetaHead):
         """One map (B, 1, *size) for each compared block, layer2's first."""
         blocks = [block for group in features.blocks for block in group]
         maps = []
+        last = self._blocks_of(features, self.last_shot_groups)
         for i in self._compared_blocks(features):
-            support = {k: bank[f'block{i}_{k}'] for k in ('vectors', 'weight')}
+            shots = slice(-1, None) if i in last else slice(None)
+            support = {k: bank[f'block{i}_{k}'][:, shots] for k in ('vectors', 'weight')}  # (B, K or 1, ...)
             maps.append(resize(similarity_map(blocks[i], support), size))
         return maps
 
@@ -167,8 +176,13 @@ class MSANetHead(BaseMetaHead):
 
     def _compared_blocks(self, features: BackboneFeatures) -> list[int]:
         """Indices, over all block features, of those in the compared groups."""
+        return self._blocks_of(features, self.block_groups)
+
+    @staticmethod
+    def _blocks_of(features: BackboneFeatures, chosen: Sequence[int]) -> list[int]:
+        """Indices, over all block features, of those in the groups ``chosen``."""
         groups = [group + 2 for group, blocks in enumerate(features.blocks) for _ in blocks]
-        return [i for i, group in enumerate(groups) if group in self.block_groups]
+        return [i for i, group in enumerate(groups) if group in chosen]
 
     @staticmethod
     def _concat_stages(features: BackboneFeatures) -> Tensor:
