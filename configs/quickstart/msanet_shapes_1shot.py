@@ -23,8 +23,9 @@ test_pipeline = [
     dict(type='PackEpisodeInputs')
 ]
 source = dict(type='ShapesDataset', data_root=data_root, fold=fold, candidate_area=candidate_area)
+total_batch_size = 8  # of one step, divided among the processes
 train_dataloader = dict(
-    batch_size=8,
+    batch_size=total_batch_size,
     num_workers=1,
     persistent_workers=True,
     drop_last=True,

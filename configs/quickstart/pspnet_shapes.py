@@ -20,8 +20,9 @@ test_pipeline = [
     dict(type='mmseg.PackSegInputs')
 ]
 source = dict(type='ShapesDataset', data_root=data_root, fold=fold, labels='base', image_filter='none')
+total_batch_size = 16  # of one step, divided among the processes
 train_dataloader = dict(
-    batch_size=16,
+    batch_size=total_batch_size,
     num_workers=1,
     persistent_workers=True,
     drop_last=True,

@@ -105,3 +105,13 @@ def test_tta_needs_a_config_that_knows_it(tmp_path, capsys):
     with pytest.raises(SystemExit):
         make_test_config(tmp_path, '--tta')
     assert 'tta_model' in capsys.readouterr().err
+
+
+def test_a_missing_start_checkpoint_is_named_before_any_training(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr('sys.argv', [
+        'train.py', str(CONFIGS / 'tiny_1shot.py'), '--work-root', str(tmp_path), '--cfg-options',
+        f'load_from={tmp_path}/meta_learner.pth'])
+    with pytest.raises(SystemExit):
+        tool('train').main()
+    assert f'load_from={tmp_path}/meta_learner.pth does not exist' in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -43,8 +43,7 @@ def main() -> None:
         state = load_strictly(MODELS.build(cfg), weights, BACKBONES[backbone])
     except (ConversionError, FileNotFoundError) as error:
         parser.exit(1, f'{args.src}: {error}\n')
-    root = Path(os.environ.get('MMFSS_WORK_ROOT', 'work_dirs'))
-    dst = args.dst or root / 'pretrained' / name
+    dst = args.dst or Path(os.environ.get('MMFSS_PRETRAINED', 'pretrained')) / name
     atomic_torch_save(dict(state_dict=state, meta=dict(source=Path(args.src).name)), dst)
     print(f'{args.src}: ImageNet weights of {BACKBONES[backbone]}\n'
           f'config:  configs/pspnet/{backbone}_pascal.py, configs/pspnet/{backbone}_coco.py\n'

@@ -27,8 +27,9 @@ test_pipeline = [
     dict(type='mmseg.PackSegInputs')
 ]
 
+total_batch_size = 8  # of one step, divided among the processes
 train_dataloader = dict(
-    batch_size=8,
+    batch_size=total_batch_size,
     num_workers=2,
     persistent_workers=True,
     drop_last=True,  # a last batch of one image would break BatchNorm on 1x1 features

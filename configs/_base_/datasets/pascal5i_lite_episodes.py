@@ -49,8 +49,9 @@ test_support_pipeline = [
     dict(type='PackEpisodeInputs')
 ]
 
+total_batch_size = 4  # of one step, divided among the processes
 train_dataloader = dict(
-    batch_size=4,
+    batch_size=total_batch_size,
     num_workers=2,
     persistent_workers=True,
     drop_last=True,

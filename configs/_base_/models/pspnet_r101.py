@@ -3,4 +3,4 @@ _base_ = './pspnet_r50.py'
 
 model = dict(
     backbone=dict(
-        depth=101, init_cfg=dict(checkpoint=f'{_base_.work_root}/pretrained/resnet101_v2.pth')))
+        depth=101, init_cfg=dict(checkpoint=f'{_base_.pretrained_root}/resnet101_v2.pth')))

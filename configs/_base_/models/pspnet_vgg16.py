@@ -6,5 +6,5 @@ model = dict(
         _delete_=True,
         type='BlockVGG',
         init_cfg=dict(
-            type='Pretrained', checkpoint=f'{_base_.work_root}/pretrained/vgg16_bn.pth')),
+            type='Pretrained', checkpoint=f'{_base_.pretrained_root}/vgg16_bn.pth')),
     decode_head=dict(type='NarrowPSPHead', in_channels=512, pyramid_channels=128))
