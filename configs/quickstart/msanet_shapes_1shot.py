@@ -80,6 +80,6 @@ model = dict(
     base_checkpoint=base_learner['checkpoint'],
     feature_cache_gb=1)
 
-max_epochs = 6
+max_epochs = 5
 param_scheduler = [dict(type='PolyLR', power=0.9, begin=0, end=max_epochs, by_epoch=True, convert_to_iter_based=True)]
-train_cfg = dict(max_epochs=max_epochs, val_interval=3)
+train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
