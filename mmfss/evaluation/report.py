@@ -51,8 +51,7 @@ def summarise(rows: list[dict], dataset_meta: dict, bootstrap: int = 1000) -> di
     strangers = sorted(set(class_ids.tolist()) - set(classes))
     if strangers:
         raise ValueError(
-            f'episodes of class_id {strangers} were scored, but eval_class_ids of the test dataset '
-            'is '
+            f'episodes of class_id {strangers} were scored, but eval_class_ids of the test dataset is '
             f'{list(classes)}: model, dataset and metric must look at the same fold'
         )
 
@@ -185,8 +184,7 @@ def format_report(report: dict) -> str:
         ]
         if absent:
             lines.append(
-                f'Run {run["run"]} has no episode of: {", ".join(absent)} (left out of the mIoU of '
-                'this run).'
+                f'Run {run["run"]} has no episode of: {", ".join(absent)} (left out of the mIoU of this run).'
             )
     return '\n'.join(lines)
 

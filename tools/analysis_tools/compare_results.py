@@ -104,9 +104,8 @@ def compare(
         control = report['support_control']
         if control in method:
             raise ValueError(
-                f'{path} is a second result of {method["label"]} with support control {control}: '
-                'drop one '
-                'of the files or give each its own --names'
+                f'{path} is a second result of {method["label"]} with support control {control}: drop one of the '
+                'files or give each its own --names'
             )
         method[control] = report
     controls = list(

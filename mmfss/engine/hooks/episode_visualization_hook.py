@@ -54,8 +54,7 @@ class EpisodeVisualizationHook(Hook):
     ) -> None:
         if interval < 1 or val_interval < 0:
             raise ValueError(
-                'EpisodeVisualizationHook: interval must be at least 1 and val_interval at least '
-                '0, got '
+                'EpisodeVisualizationHook: interval must be at least 1 and val_interval at least 0, got '
                 f'{interval} and {val_interval}'
             )
         self.show_dir = show_dir

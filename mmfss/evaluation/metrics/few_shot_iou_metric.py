@@ -69,15 +69,13 @@ class FewShotIoUMetric(BaseMetric):
         super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
         if isinstance(outputs, str) or (outputs is not None and not outputs):
             raise ValueError(
-                "FewShotIoUMetric: outputs must be a list of names such as ['final', 'meta'], or "
-                "None "
-                f'for every output of the model; got {outputs!r}'
+                "FewShotIoUMetric: outputs must be a list of names such as ['final', 'meta'], or None for every output "
+                f'of the model; got {outputs!r}'
             )
         if outputs is not None and 'base' in outputs:
             raise ValueError(
-                "FewShotIoUMetric: outputs holds 'base', whose map shows base classes and cannot "
-                "be "
-                'scored against a binary mask; remove it'
+                "FewShotIoUMetric: outputs holds 'base', whose map shows base classes and cannot be scored against a "
+                'binary mask; remove it'
             )
         self.outputs = None if outputs is None else tuple(outputs)
         self.all_foreground = all_foreground
@@ -101,8 +99,7 @@ class FewShotIoUMetric(BaseMetric):
             missing = [key for key in ('run', 'episode', 'class_id') if key not in sample]
             if missing:
                 raise KeyError(
-                    f'FewShotIoUMetric: a data sample has no {missing}; EpisodicDataset puts them '
-                    'into the '
+                    f'FewShotIoUMetric: a data sample has no {missing}; EpisodicDataset puts them into the '
                     "query's metainfo, a pipeline's packing must keep them"
                 )
             label = _map_of(sample, 'gt_sem_seg')
@@ -111,8 +108,7 @@ class FewShotIoUMetric(BaseMetric):
                 key = 'pred_sem_seg' if name == 'final' else f'pred_{name}_seg'
                 if key not in sample:
                     raise KeyError(
-                        f"FewShotIoUMetric: outputs asks for '{name}', but the model gave no "
-                        f"{key}; it gave "
+                        f"FewShotIoUMetric: outputs asks for '{name}', but the model gave no {key}; it gave "
                         f'{_outputs_of(sample)}. Remove the name from outputs in the evaluator'
                     )
                 counts[name] = confusion(_map_of(sample, key), label, self.ignore_index)
@@ -160,8 +156,7 @@ class FewShotIoUMetric(BaseMetric):
         missing = [key for key in ('class_names', 'eval_class_ids') if key not in meta]
         if missing:
             raise ValueError(
-                f'FewShotIoUMetric: the dataset metainfo has no {missing}; the evaluated dataset '
-                'must be an '
+                f'FewShotIoUMetric: the dataset metainfo has no {missing}; the evaluated dataset must be an '
                 'EpisodicDataset (or set metric.dataset_meta yourself)'
             )
         return meta
@@ -175,11 +170,9 @@ class FewShotIoUMetric(BaseMetric):
             )
         if self._size is not None and len(rows) != self._size:
             raise ValueError(
-                f'FewShotIoUMetric: {len(rows)} different episodes of {self._size} were counted. '
-                'Use '
-                "sampler=dict(type='DefaultSampler', shuffle=False) in the test dataloader, which "
-                "hands "
-                'each episode to one process'
+                f'FewShotIoUMetric: {len(rows)} different episodes of {self._size} were counted. Use '
+                "sampler=dict(type='DefaultSampler', shuffle=False) in the test dataloader, which hands each episode "
+                'to one process'
             )
         return [rows[key] for key in sorted(rows)]
 
@@ -210,8 +203,7 @@ class FewShotIoUMetric(BaseMetric):
         except OSError as error:
             # The numbers are in the log already: losing the file must not lose the evaluation.
             print_log(
-                f'The result file {path} could not be written ({error}). Free some space or set '
-                'out_file of '
+                f'The result file {path} could not be written ({error}). Free some space or set out_file of '
                 'FewShotIoUMetric to a writable place; the tables above hold the results.',
                 logger='current',
                 level=logging.ERROR,
