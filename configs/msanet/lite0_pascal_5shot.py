@@ -10,7 +10,7 @@ val_dataloader = dict(dataset=dict(shots=shots))
 test_dataloader = dict(dataset=dict(shots=shots))
 model = dict(decode_head=dict(shot_weighting=dict(shots=shots)))
 
-max_iters = 150
+max_iters = 100
 optim_wrapper = dict(optimizer=dict(lr=3e-4))
 param_scheduler = [dict(type='PolyLR', power=0.9, eta_min=0.0, begin=0, end=max_iters, by_epoch=False)]
 train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters)
