@@ -7,6 +7,8 @@ from .coco20i import COCO20iDataset
 from .episodes import Episode, episodes_hash, read_episodes, write_episodes
 from .episodic_dataset import EpisodicDataset
 from .few_shot_dataset import FewShotSegDataset
+from .folder import FolderFewShotDataset, FSS1000Dataset
+from .mapped_dataset import MappedFewShotDataset
 from .pascal5i import Pascal5iDataset
 from .protocols import (
     BalancedProtocol,
@@ -17,10 +19,12 @@ from .protocols import (
     PfenetProtocol,
 )
 from .shapes import ShapesDataset
+from .wrapped_dataset import WrappedFewShotDataset
 
 __all__ = [
     'BalancedProtocol', 'BamProtocol', 'COCO20iDataset', 'ClassIndex', 'Episode',
-    'EpisodeProtocol', 'EpisodicDataset', 'FewShotSegDataset', 'HdmnetProtocol', 'HsnetProtocol',
-    'Pascal5iDataset', 'PfenetProtocol', 'ShapesDataset', 'episodes_hash', 'load_class_index',
+    'EpisodeProtocol', 'EpisodicDataset', 'FSS1000Dataset', 'FewShotSegDataset', 'FolderFewShotDataset',
+    'HdmnetProtocol', 'HsnetProtocol', 'MappedFewShotDataset',
+    'Pascal5iDataset', 'PfenetProtocol', 'ShapesDataset', 'WrappedFewShotDataset', 'episodes_hash', 'load_class_index',
     'read_episodes', 'transforms', 'write_episodes'
 ]

@@ -12,10 +12,11 @@ import logging
 import os
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ class ClassIndex:
 
     Args:
         starts (np.ndarray): (N+1,), row i is ``labels[starts[i]:starts[i+1]]``.
-        labels (np.ndarray): (M,) uint8, the labels that occur, ascending within a row.
+        labels (np.ndarray): (M,), the labels that occur, ascending within a row.
         counts (np.ndarray): (M,), their pixels.
         mask_sizes (np.ndarray): (N, 2), height and width.
         image_sizes (np.ndarray): (N, 2), height and width as decoded (EXIF rotation applied),
@@ -70,9 +71,32 @@ class ClassIndex:
         """(M,) the mask that each entry of ``labels`` belongs to."""
         return np.repeat(np.arange(len(self)), np.diff(self.starts))
 
+    def relabelled(self, labels: np.ndarray) -> 'ClassIndex':
+        """The index with other labels (M,) in place of its own; equal ones are added up, negative ones left out."""
+        kept = labels >= 0
+        pairs, place = np.unique(np.stack([self.rows[kept], labels[kept]]), axis=1, return_inverse=True)
+        counts = np.zeros(pairs.shape[1], dtype=np.int64)
+        np.add.at(counts, place.reshape(-1), self.counts[kept])
+        return replace(self, starts=np.searchsorted(pairs[0], np.arange(len(self) + 1)), labels=pairs[1], counts=counts)
 
-def load_class_index(files: Sequence[Entry], *, data_root: str | None,
-                     workers: int | None = None) -> ClassIndex:
+
+def index_histogram(mask: Image.Image) -> np.ndarray:
+    """(256,) pixels of each index of an open mask.
+
+    Raises:
+        ValueError: It is no index image.
+    """
+    if mask.mode not in ('P', 'L'):
+        raise ValueError(f'its mode is {mask.mode}; a mask must be an 8-bit palette or grey PNG '
+                         'whose pixels are class indices (turn colours into indices first)')
+    return np.array(mask.histogram(), dtype=np.int64)
+
+
+Histogram = Callable[[Image.Image], np.ndarray]
+
+
+def load_class_index(files: Sequence[Entry], *, data_root: str | None, workers: int | None = None,
+                     histogram: Histogram = index_histogram) -> ClassIndex:
     """Return the index of a list, from the cache where it is there, else by reading every mask.
 
     Several processes may call this at once: one reads, the others wait for it.
@@ -82,12 +106,13 @@ def load_class_index(files: Sequence[Entry], *, data_root: str | None,
         data_root: The index is kept in ``<data_root>/.mmfss_cache``, or in ``$MMFSS_CACHE``
             (default ``~/.cache/mmfss``) when the data root cannot be written.
         workers: Reading threads. Defaults to twice the number of cores, at most 32.
+        histogram: A named function that counts the values of an open mask, (256,).
 
     Raises:
         FileNotFoundError: An image or mask of the list is missing.
         ValueError: A mask cannot be read as an index image.
     """
-    key = content_key(files)
+    key = content_key(files, histogram.__name__)
     places = [_user_cache()]
     if data_root is not None and _writable(Path(data_root)):
         places.insert(0, Path(data_root) / '.mmfss_cache')
@@ -105,14 +130,16 @@ def load_class_index(files: Sequence[Entry], *, data_root: str | None,
     with _lock(places[0] / f'{name}.lock'):
         index = cached()  # another process may have written it while this one waited
         if index is None:
-            index = read_class_index(files, workers=workers)
+            index = read_class_index(files, workers=workers, histogram=histogram)
             _save(index, places[0] / name)
     return index
 
 
-def content_key(files: Sequence[Entry]) -> str:
+def content_key(files: Sequence[Entry], kind: str = index_histogram.__name__) -> str:
     """SHA-256 over names, file sizes and modification times of images and masks, in list order."""
     digest = hashlib.sha256(f'mmfss class index {FORMAT}'.encode())
+    if kind != index_histogram.__name__:
+        digest.update(kind.encode())
     missing = {'image': [], 'mask': []}
     for name, *paths in files:
         for kind, path in zip(missing, paths, strict=True):
@@ -131,12 +158,13 @@ def content_key(files: Sequence[Entry]) -> str:
     return digest.hexdigest()
 
 
-def read_class_index(files: Sequence[Entry], *, workers: int | None = None) -> ClassIndex:
+def read_class_index(files: Sequence[Entry], *, workers: int | None = None,
+                     histogram: Histogram = index_histogram) -> ClassIndex:
     """Read every mask (and every image's header) with a pool of threads, showing a progress bar."""
     workers = workers or min(32, 2 * (os.cpu_count() or 1))
     with ThreadPoolExecutor(workers) as pool:
         # Pillow decodes outside the interpreter lock, so threads are enough and start at once.
-        rows = list(track(pool.map(_read_entry, files), 'Reading masks', total=len(files),
+        rows = list(track(pool.map(partial(_read_entry, histogram), files), 'Reading masks', total=len(files),
                           disable=len(files) < SHORT_LIST))
     broken = [(entry[2], row) for entry, row in zip(files, rows, strict=True)
               if isinstance(row, str)]
@@ -153,19 +181,18 @@ def read_class_index(files: Sequence[Entry], *, workers: int | None = None) -> C
         image_sizes=np.array([row[2] for row in rows], dtype=np.int32))
 
 
-def _read_entry(entry: Entry):
+def _read_entry(histogram: Histogram, entry: Entry):
     """(histogram (256,), mask (h, w), image (h, w)), or why the mask is of no use."""
     _, image_path, mask_path = entry
     try:
         with Image.open(mask_path) as mask:
-            if mask.mode not in ('P', 'L'):
-                return (f'its mode is {mask.mode}; a mask must be an 8-bit palette or grey PNG '
-                        'whose pixels are class indices (turn colours into indices first)')
-            histogram = np.array(mask.histogram(), dtype=np.int64)
+            counts = histogram(mask)
             size = (mask.height, mask.width)
-    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError ...
+    except ValueError as error:  # what `histogram` found
+        return f'{error}.'
+    except Exception as error:  # Pillow raises OSError, SyntaxError ...
         return f'{type(error).__name__}: {error}. Fetch or convert it again.'
-    return histogram, size, _image_size(image_path)
+    return counts, size, _image_size(image_path)
 
 
 def _image_size(path: str) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from mmseg.datasets import BaseSegDataset
 
 from mmfss.registry import DATASETS, TRANSFORMS
 
-from .class_index import UNREADABLE, load_class_index
+from .class_index import UNREADABLE, ClassIndex, Entry, load_class_index
 from .input_checks import IGNORE, check_folders, check_masks, one_of, read_names
 from .transforms.loading import CorruptFileError
 
@@ -77,9 +77,8 @@ class FewShotSegDataset(BaseSegDataset):
         one_of('labels', labels, (None, 'base'))
         one_of('image_filter', image_filter, ('candidates', 'none'))
         if fold not in range(self.num_folds):
-            raise ValueError(
-                f'`fold` is {fold!r}, but {type(self).__name__} has folds 0 to '
-                f'{self.num_folds - 1}. Choose one with `--fold N` or the variable FOLD.')
+            raise ValueError(f'`fold` is {fold!r}, but {type(self).__name__} has folds 0 to {self.num_folds - 1}. '
+                             'Choose one with `--fold N` or the variable FOLD.')
         if candidate_area < 1:
             raise ValueError(f'`candidate_area` is {candidate_area}; it counts pixels, at least 1.')
         if kwargs.get('reduce_zero_label'):
@@ -101,8 +100,7 @@ class FewShotSegDataset(BaseSegDataset):
         """Sort the classes into base and novel ones."""
         self.class_names = tuple(metainfo.get('classes') or self.METAINFO.get('classes', ()))
         if len(self.class_names) < 3 or len(set(self.class_names)) < len(self.class_names):
-            raise ValueError(f'`metainfo.classes` needs background and at least two classes, each '
-                             f'once; it is {self.class_names}.')
+            raise ValueError(f'`metainfo.classes` needs background and two more, each once: {self.class_names}.')
         palette = metainfo.get('palette') or self.METAINFO.get('palette')
         if palette is None:
             palette = np.random.default_rng(42).integers(0, 255, (len(self.class_names), 3))
@@ -112,8 +110,8 @@ class FewShotSegDataset(BaseSegDataset):
         ids = range(1, len(self.class_names))
         novel = {self.class_names.index(c) if c in self.class_names else c for c in novel}
         if not novel or not novel < set(ids):
-            raise ValueError(f'`novel_classes` must name some, not all, of the classes '
-                             f'{self.class_names[1:]}; it is {sorted(map(str, novel))}.')
+            raise ValueError(f'`novel_classes` must name some, not all, of the classes {self.class_names[1:]}; it is '
+                             f'{sorted(map(str, novel))}.')
         self.novel_class_ids = tuple(sorted(novel))
         self.base_class_ids = tuple(c for c in ids if c not in novel)
 
@@ -149,9 +147,8 @@ class FewShotSegDataset(BaseSegDataset):
         if self.labels == 'base':
             shown = (0, *self.base_class_ids)
         return dict(
-            classes=tuple(self.class_names[c] for c in shown),
-            palette=[self.class_palette[c] for c in shown], class_names=self.class_names,
-            fold=self.fold, base_class_ids=self.base_class_ids,
+            classes=tuple(self.class_names[c] for c in shown), palette=[self.class_palette[c] for c in shown],
+            class_names=self.class_names, fold=self.fold, base_class_ids=self.base_class_ids,
             novel_class_ids=self.novel_class_ids)
 
     # ------------------------------------------------------------------ images
@@ -166,7 +163,7 @@ class FewShotSegDataset(BaseSegDataset):
     def filter_data(self) -> list[dict]:
         """Keep the images of this phase (spec: candidate rule), in list order."""
         files = [(name, *self._paths(name)) for name in self._names.tolist()]
-        self._index = load_class_index(files, data_root=self.data_root, workers=self.index_workers)
+        self._index = self.load_index(files)
         check_masks(self._index, files, len(self.class_names))
         keep = self._phase_images() & self._readable()
         if not keep.any():
@@ -180,13 +177,17 @@ class FewShotSegDataset(BaseSegDataset):
             info.update(self.describe(info['position']))
         return data
 
+    def load_index(self, files: list[Entry]) -> ClassIndex:
+        """Count the pixels of each class id in each mask."""
+        return load_class_index(files, data_root=self.data_root, workers=self.index_workers)
+
     def _readable(self) -> np.ndarray:
         """Which images can be opened, (N,) bool; in test all must be."""
         readable = (self._index.image_sizes != UNREADABLE).all(axis=1)
         if not readable.all():
-            message = (f'{(~readable).sum()} images cannot be opened, the first is '
-                       f'{self._paths(self.name(np.argmin(readable)))[0]}: fetch them again or '
-                       'take them out of the list.')
+            first = self._paths(self.name(np.argmin(readable)))[0]
+            message = (f'{(~readable).sum()} images cannot be opened, the first is {first}: fetch them again or take '
+                       'them out of the list.')
             if self.test_mode:
                 raise ValueError(message)
             print_log(f'{message} They are left out.', 'current', logging.WARNING)

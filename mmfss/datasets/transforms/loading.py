@@ -59,6 +59,7 @@ class LoadFewShotAnnotations(LoadAnnotations):
     """Load the index mask and turn it into the label maps of an episode.
 
     Required keys: ``seg_map_path``, ``class_id``, and ``base_label_map`` (256,) with ``with_base``.
+    Optional key: ``label_table`` (256,), mask value -> class id, -1 for what is left out as 255 is.
 
     Added keys: ``gt_seg_map`` (h, w) uint8 with 1 where the mask holds ``class_id``, 255 where it
     holds 255, else 0; with ``with_base`` also ``gt_base_map`` (h, w) uint8 with 0..N_base and 255.
@@ -90,13 +91,20 @@ class LoadFewShotAnnotations(LoadAnnotations):
             raise CorruptFileError(
                 f'The mask {results["seg_map_path"]} is corrupt ({error}). Fetch or convert it '
                 'again.') from error
-        labels = raw['gt_seg_map']
+        labels, table = raw['gt_seg_map'], results.get('label_table')
+        if table is not None:
+            if labels.ndim == 3:  # a black and white mask that was saved in colours
+                labels = labels[..., :3].max(axis=2)
+            labels = table[labels]
+        ignored = labels == 255 if table is None else labels < 0
         binary = (labels == results['class_id']).astype(np.uint8)
         if self.keep_ignore:
-            binary[labels == 255] = 255
+            binary[ignored] = 255
         maps = dict(gt_seg_map=binary)
         if self.with_base:
-            maps['gt_base_map'] = results['base_label_map'][labels]
+            base = results['base_label_map'][labels]
+            base[ignored] = 255
+            maps['gt_base_map'] = base
         results.update(maps)
         results.setdefault('seg_fields', []).extend(maps)
 

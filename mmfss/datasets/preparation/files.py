@@ -1,0 +1,172 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""What every converter needs: whole files or none, free space, archives, all cores, progress."""
+
+import os
+import shutil
+import tarfile
+import zlib
+from collections.abc import Callable, Sequence
+from multiprocessing import get_context
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from mmfss.datasets.synthetic.writer import voc_palette
+
+DISK_RESERVE = 64 * 2**20  # bytes that stay free
+SHOWN = 3  # names in an error message
+
+
+class PreparationError(ValueError):
+    """Something is wrong with a download; the message names the file and the cure."""
+
+
+def need_space(folder: Path, needed: int) -> None:
+    """Refuse to begin when less than ``needed`` bytes (and a reserve) are free at ``folder``.
+
+    Raises:
+        PreparationError: Names folder, free and needed space.
+    """
+    place = next(p for p in (folder, *folder.absolute().parents) if p.is_dir())
+    free = shutil.disk_usage(place).free
+    if free < needed + DISK_RESERVE:
+        wanted = (needed + DISK_RESERVE) / 2**20
+        raise PreparationError(f'{folder}: {free / 2**20:.0f} MiB free, about {wanted:.0f} MiB needed. Free some '
+                               'space or choose another folder.')
+
+
+def save_whole(write: Callable[[Path], None], path: Path) -> None:
+    """Let ``write`` make a hidden file beside ``path``, then rename it: nobody ever sees half a file."""
+    half = path.with_name(f'.{path.name}.{os.getpid()}.half')
+    try:
+        write(half)
+        os.replace(half, path)
+    except BaseException:
+        half.unlink(missing_ok=True)
+        raise
+
+
+def begun(folder: Path) -> set[str]:
+    """Stems of the masks that an earlier run finished; what it was writing when it was killed is removed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for half in folder.glob('.*.half'):
+        half.unlink(missing_ok=True)
+    return {path.stem for path in folder.glob('*.png')}
+
+
+def save_index_png(labels: np.ndarray, path: Path) -> None:
+    """Save labels (h, w) uint8 as a PNG of indices with the palette of PASCAL VOC."""
+    mask = Image.fromarray(labels.astype(np.uint8))
+    mask.putpalette(voc_palette())  # makes an index image of it
+    save_whole(lambda half: mask.save(half, format='PNG'), path)
+
+
+def save_names(names: Sequence[str], path: Path) -> None:
+    """Save a list, one name a line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_whole(lambda half: half.write_text(''.join(f'{name}\n' for name in names)), path)
+
+
+def read_list(path: Path) -> list[str]:
+    """The names of a list of the download.
+
+    Raises:
+        PreparationError: The list is missing, empty, or names something twice.
+    """
+    if not path.is_file():
+        raise PreparationError(f'The list {path} is missing: the download is not complete or not the right one.')
+    names = path.read_text().split()
+    if not names or len(set(names)) < len(names):
+        raise PreparationError(f'The list {path} is empty or names an image twice. Fetch it again.')
+    return names
+
+
+def need_files(what: str, folder: Path, names: Sequence[str], suffix: str) -> None:
+    """Refuse a folder without ``<name><suffix>`` for every name.
+
+    Raises:
+        PreparationError: Says how many are missing and names the first.
+    """
+    there = set(os.listdir(folder)) if folder.is_dir() else set()
+    missing = [name + suffix for name in names if name + suffix not in there]
+    if missing:
+        raise PreparationError(f'{len(missing)} of {len(names)} {what} are missing in {folder}: '
+                               f'{", ".join(missing[:SHOWN])}{" ..." if len(missing) > SHOWN else ""}. The download is '
+                               'not complete, or it is another release; fetch or unpack it again.')
+
+
+def unpack(archive: Path, wanted: Callable[[PurePosixPath], str | None], out: Path) -> None:
+    """Copy the wanted files of a tar archive, compressed or not, keeping what is there with the same size.
+
+    Args:
+        archive: The archive.
+        wanted: Gives the path below ``out`` of a member, or None to leave it.
+        out: Where to put the files.
+
+    Raises:
+        PreparationError: It is no archive or is cut off; whole files that were copied stay for the next try.
+    """
+    need_space(out, archive.stat().st_size)
+    try:
+        with tarfile.open(archive) as tar:
+            for member in tqdm(tar, desc=f'unpacking {archive.name}', unit='', mininterval=0.5):
+                target = wanted(PurePosixPath(member.name)) if member.isfile() else None
+                if target is None or '..' in PurePosixPath(target).parts:
+                    continue
+                path = out / target
+                if path.is_file() and path.stat().st_size == member.size:
+                    continue
+                path.parent.mkdir(parents=True, exist_ok=True)
+                source = tar.extractfile(member)
+                save_whole(lambda half, source=source, size=member.size: _copy(source, half, size), path)
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise PreparationError(f'The archive {archive} is cut off or no archive ({error}). Fetch it again; what was '
+                               'unpacked is kept.') from error
+    except OSError as error:
+        if error.errno is not None:  # gzip raises errors without number for broken data
+            raise
+        raise PreparationError(f'The archive {archive} is damaged ({error}). Fetch it again.') from error
+
+
+def _copy(source, path: Path, size: int) -> None:
+    with open(path, 'wb') as stream:
+        shutil.copyfileobj(source, stream, 1 << 20)
+        if stream.tell() != size:
+            raise tarfile.ReadError('unexpected end of data')
+
+
+def run_jobs(work: Callable, jobs: Sequence, *, workers: int | None, text: str) -> None:
+    """Do all jobs on all cores with a progress bar.
+
+    Args:
+        work: Takes one job; a function of a module. A :class:`PreparationError` stops that job alone.
+        jobs: What to do.
+        workers: Processes, None for one a core, 0 for this process alone.
+        text: Name of the progress bar.
+
+    Raises:
+        PreparationError: Some jobs failed: how many, and why the first did. The others are done.
+    """
+    workers = os.cpu_count() if workers is None else workers
+    tasks = [(work, job) for job in jobs]
+    bar = dict(total=len(tasks), desc=text, unit='', mininterval=0.5)
+    if workers > 0 and len(tasks) > 1:
+        with get_context().Pool(min(workers, len(tasks))) as pool:
+            results = list(tqdm(pool.imap_unordered(_try, tasks, chunksize=8), **bar))
+    else:
+        results = [_try(task) for task in tqdm(tasks, **bar)]
+    failed = sorted(result for result in results if result is not None)
+    if failed:
+        raise PreparationError(f'{len(failed)} of {len(tasks)} files could not be made, the first: {failed[0]} '
+                               'Mend that and run the same command again: it goes on where it stopped.')
+
+
+def _try(task: tuple) -> str | None:
+    work, job = task
+    try:
+        work(job)
+    except PreparationError as error:
+        return str(error)
+    return None

@@ -1,0 +1,260 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""From official-looking downloads to prepared benchmarks, and every way in which a download can be wrong."""
+
+import importlib.util
+import json
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco_mask
+from scipy.io import savemat
+from tool_runs import REPO
+
+from mmfss.datasets import COCO20iDataset
+from mmfss.datasets.preparation import PreparationError, files, paint_objects, prepare_coco, prepare_pascal
+from mmfss.datasets.preparation.expected import COCO_FWB, PASCAL
+
+SIZE = (60, 64)
+LISTS = dict(train=['a1', 'b1'], val=['c1', 'd1'])  # VOC's
+SBD = dict(train=['c1', 'e1', 'b1'], val=['f1', 'g1'])  # e1 and f1 are in VOC's Main/train
+
+
+def tool(name):
+    spec = importlib.util.spec_from_file_location(f'tool_{name}', REPO / f'tools/dataset_converters/{name}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def label(name):
+    mask = np.zeros(SIZE, np.uint8)
+    mask[:50, :50] = ord(name[0]) - ord('a') + 1
+    return mask
+
+
+@pytest.fixture
+def downloads(tmp_path):
+    """VOC2012 and SBD as folders."""
+    voc, sbd = tmp_path / 'VOCdevkit/VOC2012', tmp_path / 'benchmark_RELEASE/dataset'
+    for folder in (voc / 'JPEGImages', voc / 'SegmentationClass', voc / 'ImageSets/Segmentation',
+                   voc / 'ImageSets/Main', sbd / 'cls'):
+        folder.mkdir(parents=True)
+    for name, names in LISTS.items():
+        (voc / f'ImageSets/Segmentation/{name}.txt').write_text('\n'.join(names) + '\n')
+        (sbd / f'{name}.txt').write_text('\n'.join(SBD[name]) + '\n')
+    (voc / 'ImageSets/Main/train.txt').write_text('b1\ne1\nf1\nz1\n')
+    for name in ('a1', 'b1', 'c1', 'd1', 'e1', 'f1', 'g1'):
+        Image.new('RGB', SIZE[::-1]).save(voc / f'JPEGImages/{name}.jpg')
+    for name in ('a1', 'b1', 'c1', 'd1'):
+        mask = label(name)
+        mask[50] = 255
+        files.save_index_png(mask, voc / f'SegmentationClass/{name}.png')
+    for name in ('b1', 'c1', 'e1', 'f1', 'g1'):
+        savemat(sbd / f'cls/{name}.mat', {'GTcls': {'Segmentation': label(name), 'Boundaries': [1]}})
+    return voc, sbd
+
+
+def read(path):
+    with Image.open(path) as mask:
+        assert mask.mode == 'P'
+        return np.array(mask)
+
+
+def check(voc):
+    masks = voc / 'SegmentationClassAug'
+    assert sorted(path.name for path in masks.iterdir()) == [f'{n}1.png' for n in 'abcdefg']
+    assert (read(masks / 'b1.png')[50] == 255).all()  # VOC's mask, not SBD's
+    assert np.array_equal(read(masks / 'e1.png'), label('e1'))
+    lists = voc / 'ImageSets/Segmentation'
+    assert (lists / 'train_5953.txt').read_text().split() == ['b1', 'e1', 'f1', 'a1']  # SBD sorted, then the rest
+    assert (lists / 'trainaug.txt').read_text().split() == ['a1', 'b1', 'e1', 'f1', 'g1']
+    assert (lists / 'train.txt').read_text().split() == ['a1', 'b1']
+
+
+def test_pascal_from_folders_and_again(downloads):
+    voc, sbd = downloads
+    assert prepare_pascal(voc.parents[1], sbd, workers=2) == dict(train_5953=4, trainaug=5)
+    check(voc)
+    mask = voc / 'SegmentationClassAug/e1.png'
+    before = mask.stat().st_mtime_ns
+    (voc / 'SegmentationClassAug/f1.png').unlink()
+    (voc / 'SegmentationClassAug/.g1.png.7.half').write_bytes(b'cut')  # what a kill leaves
+    prepare_pascal(voc, sbd, workers=0)
+    check(voc)
+    assert mask.stat().st_mtime_ns == before
+
+
+def pack(root, archive, mode):
+    with tarfile.open(archive, mode) as tar:
+        tar.add(root, arcname=root.name)
+    return archive
+
+
+def test_pascal_from_archives(downloads, tmp_path, capsys):
+    voc, sbd = downloads
+    archives = pack(voc.parent, tmp_path / 'voc.tar', 'w'), pack(sbd.parent, tmp_path / 'sbd.tgz', 'w:gz')
+    out = tmp_path / 'out/VOC2012'
+    tool('pascal5i').main(['--voc', str(archives[0]), '--sbd', str(archives[1]), '--out', str(out), '--workers', '0'])
+    assert 'train_5953.txt (4)' in capsys.readouterr().out
+    check(out)
+
+
+@pytest.mark.parametrize('kind', ['voc.tar', 'sbd.tgz'])
+def test_an_archive_that_is_cut_off(downloads, tmp_path, kind):
+    voc, sbd = downloads
+    archive = pack(voc.parent, tmp_path / kind, 'w') if kind == 'voc.tar' else pack(sbd.parent, tmp_path / kind, 'w:gz')
+    archive.write_bytes(archive.read_bytes()[:archive.stat().st_size // 2])
+    sources = (archive, sbd, tmp_path / 'out') if kind == 'voc.tar' else (voc, archive)
+    message = rf'{kind} is (cut off|damaged).*Fetch it again|missing|not complete|only a part'
+    with pytest.raises(PreparationError, match=message):
+        prepare_pascal(*sources, workers=0)
+    assert not list(tmp_path.glob('**/*.half')) and not (voc / 'SegmentationClassAug').exists()
+
+
+def test_pascal_downloads_that_are_wrong(downloads, tmp_path):
+    voc, sbd = downloads
+    with pytest.raises(PreparationError, match='holds no VOC2012/ImageSets'):
+        prepare_pascal(sbd, sbd)
+    with pytest.raises(PreparationError, match='no folder `cls`'):
+        prepare_pascal(voc, voc)
+    (sbd / 'cls/f1.mat').rename(sbd / 'f1.mat')
+    with pytest.raises(PreparationError, match=r'1 of 3 SBD masks are missing .*f1\.mat'):
+        prepare_pascal(voc, sbd)
+    (sbd / 'cls/f1.mat').write_bytes((sbd / 'f1.mat').read_bytes()[:150])
+    with pytest.raises(PreparationError, match=r'1 of 7 files could not be made.*f1\.mat.*goes on'):
+        prepare_pascal(voc, sbd, workers=0)
+    assert len(list((voc / 'SegmentationClassAug').iterdir())) == 6  # the others are done and whole
+    assert not (voc / 'ImageSets/Segmentation/train_5953.txt').exists()
+    (voc / 'JPEGImages/a1.jpg').unlink()
+    with pytest.raises(PreparationError, match=r'1 of 7 VOC images are missing .*a1\.jpg'):
+        prepare_pascal(voc, sbd)
+
+
+def test_a_full_disk(downloads, monkeypatch):
+    monkeypatch.setattr(files, 'DISK_RESERVE', 2**60)
+    with pytest.raises(PreparationError, match='MiB free, about .* MiB needed'):
+        prepare_pascal(*downloads)
+
+
+# ---------------------------------------------------------------- COCO
+
+
+def square(top, left, side):
+    return [[left, top, left + side, top, left + side, top + side, left, top + side]]
+
+
+def runs(mask):
+    return coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+
+
+@pytest.fixture
+def coco(tmp_path):
+    """Two images, polygons, RLE in both ways of writing it, a crowd, an image without annotation."""
+    names = COCO20iDataset.METAINFO['classes'][1:]
+    crowd = np.zeros(SIZE, bool)
+    crowd[:, 40:] = True
+    rle = runs(crowd)
+    plain = dict(size=list(SIZE), counts=[40 * 60, 24 * 60])  # column after column
+    content = dict(
+        categories=[dict(id=3 * i + 1, name=name) for i, name in reversed(list(enumerate(names)))],
+        images=[dict(id=i, file_name=f'{i:03d}.jpg', height=SIZE[0], width=SIZE[1]) for i in (1, 2)],
+        annotations=[
+            dict(id=1, image_id=1, category_id=1, iscrowd=0, segmentation=square(5, 5, 20)),
+            dict(id=2, image_id=1, category_id=4, iscrowd=0, segmentation=square(0, 0, 45)),
+            dict(id=3, image_id=1, category_id=7, iscrowd=1, segmentation=plain),
+            dict(id=4, image_id=1, category_id=1, iscrowd=0, segmentation=[[1, 2, 3, 4]])])
+    assert np.array_equal(coco_mask.decode(rle).astype(bool), crowd)
+    (tmp_path / 'annotations').mkdir()
+    for phase in ('train', 'val'):
+        (tmp_path / f'{phase}2014').mkdir()
+        for image in content['images']:
+            Image.new('RGB', SIZE[::-1]).save(tmp_path / f'{phase}2014' / image['file_name'])
+        (tmp_path / f'annotations/instances_{phase}2014.json').write_text(json.dumps(content))
+    return tmp_path, content
+
+
+def convert(root, **kwargs):
+    return prepare_coco(root / 'annotations/instances_val2014.json', root / 'val2014', root / 'annotations/val2014',
+                        workers=0, **kwargs)
+
+
+def test_coco_rules(coco):
+    root, _ = coco
+    main = tool('coco20i').main
+    options = ['--data-root', str(root), '--workers', '0']
+    main(options)
+    mask = read(root / 'annotations/val2014/001.png')
+    assert (mask[10, 10], mask[30, 30], mask[10, 42], mask[10, 60], mask[58, 10]) == (1, 2, 2, 255, 0)
+    assert not read(root / 'annotations/val2014/002.png').any()
+    with pytest.raises(SystemExit, match='made otherwise .*--overwrite'):
+        main([*options, '--overlap', 'last'])
+    main([*options, '--overlap', 'last', '--crowd', 'object', '--overwrite'])
+    mask = read(root / 'annotations/train2014/001.png')
+    assert (mask[10, 10], mask[10, 42], mask[10, 60]) == (2, 3, 3)
+    dataset = COCO20iDataset(data_root=str(root), phase='val', fold=1, candidate_area=100)
+    assert len(dataset) == 1
+
+
+def test_paint_first_and_background():
+    first = [(1, False, square(5, 5, 20)), (2, False, square(0, 0, 45)), (3, True, runs(np.ones(SIZE)))]
+    mask = paint_objects(*SIZE, first, overlap='first', crowd='background')
+    assert (mask[10, 10], mask[30, 30], mask[10, 60]) == (1, 2, 0)
+    with pytest.raises(PreparationError, match='its size is'):
+        paint_objects(50, 50, first)
+
+
+@pytest.mark.parametrize('change, message', [
+    (lambda c: c['annotations'][1].pop('segmentation'), '1 of 4 annotations .* no segmentation, .* id 2'),
+    (lambda c: c['annotations'][0].update(image_id=9), 'Annotation 1 .* names the image 9'),
+    (lambda c: c['annotations'][0].update(category_id=2), 'Annotation 1 .* names the class 2'),
+    (lambda c: c['categories'][0].update(name='dog'), 'has the class dog twice'),
+    (lambda c: c['images'][1].update(file_name='404.jpg'), r'1 of 2 images .* are not in .*404\.jpg'),
+    (lambda c: c['categories'].pop(), 'has 79 classes|names the class'),
+    (lambda c: c.pop('images'), 'cut off or no COCO instances file')])
+def test_coco_json_that_is_wrong(coco, change, message):
+    root, content = coco
+    change(content)
+    (root / 'annotations/instances_val2014.json').write_text(json.dumps(content))
+    with pytest.raises(PreparationError, match=message):
+        convert(root, names=COCO20iDataset.METAINFO['classes'][1:])
+    assert not (root / 'annotations/val2014').exists()
+
+
+def test_coco_json_that_is_cut_off(coco):
+    root, _ = coco
+    file = root / 'annotations/instances_val2014.json'
+    file.write_text(file.read_text()[:-100])
+    with pytest.raises(PreparationError, match='cut off'):
+        convert(root)
+
+
+# ---------------------------------------------------------------- verify
+
+
+def test_verify(voc, tmp_path, capsys):
+    main = tool('verify').main
+    options = ['pascal5i', '--data-root', str(voc), '--train-list', 'ImageSets/Segmentation/train.txt',
+               '--candidate-area', '100', '--folds', '1']
+    assert main([*options, '--save', str(tmp_path / 'counts.json')]) == 0
+    assert '| fold 1 val | all | 20 |' in capsys.readouterr().out
+    assert main([*options, '--expected', str(tmp_path / 'counts.json')]) == 0
+    assert 'as expected' in capsys.readouterr().out
+    counts = json.loads((tmp_path / 'counts.json').read_text())
+    counts['fold 1 val']['classes']['cat'] = 5
+    counts['fold 1 train']['sha256'] = '0' * 16
+    (tmp_path / 'counts.json').write_text(json.dumps(counts))
+    assert main([*options, '--expected', str(tmp_path / 'counts.json')]) == 1
+    error = capsys.readouterr().err
+    assert 'cat: 4, expected 5' in error and 'fold 1 train: list' in error
+    assert main([*options, '--expected', str(voc / 'nothing.json')]) == 2
+
+
+def test_expected_counts_are_those_published():
+    assert [PASCAL[f'fold {f} train'].images for f in range(4)] == [4208, 3726, 2752, 4510]
+    assert [PASCAL[f'fold {f} val'].images for f in range(4)] == [364, 445, 592, 336]
+    assert [PASCAL[f'fold {f} train, novel images kept'].images for f in range(4)] == [4760, 4588, 4097, 5108]
+    assert [list(PASCAL[f'fold {f} val'].classes.values()) for f in range(4)] == [
+        [81, 63, 89, 61, 71], [70, 100, 118, 110, 69], [73, 125, 76, 74, 386], [63, 53, 90, 82, 69]]
+    assert COCO_FWB['fold 3 val'].images == 12640
