@@ -24,6 +24,13 @@ def make_parser() -> argparse.ArgumentParser:
                         help="use the config's tta_model and tta_pipeline")
     parser.add_argument('--support-control', choices=['wrong_novel', 'base'],
                         help='replace each support by one of a wrong novel or of a base class')
+    parser.add_argument('--support-annotation', choices=['mask', 'box', 'scribble', 'point'],
+                        help='what the supports are annotated with')
+    parser.add_argument('--protocol', metavar='NAME',
+                        help='test by configs/_base_/protocols/NAME.py (bam, pfenet, hdmnet, hsnet, balanced) or by a '
+                        'file like them, instead of what the config says')
+    parser.add_argument('--episodes-file', metavar='FILE',
+                        help='judge the episodes of this list (tools/analysis_tools/episodes.py writes lists)')
     add_run_options(parser)
     return parser
 
@@ -47,6 +54,10 @@ def apply_test_options(cfg: Config, args: argparse.Namespace,
         cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
     if args.support_control:
         cfg.test_dataloader.dataset.support_control = args.support_control
+    if args.support_annotation:
+        cfg.test_dataloader.dataset.support_annotation = args.support_annotation
+    if args.episodes_file:
+        cfg.test_dataloader.dataset.episodes_file = args.episodes_file
     if args.tta:
         if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
             parser.error(f'--tta: {args.config} has no tta_model and tta_pipeline')

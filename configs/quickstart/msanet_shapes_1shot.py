@@ -8,6 +8,7 @@ base_learner = dict(
     checkpoint=f'{_base_.work_root}/pspnet_shapes/fold{fold}/base_learner.pth')
 
 size, shots = 128, 1
+protocol_size = size  # protocols (--protocol) keep it
 candidate_area = 320  # of 128 x 128: every image is a candidate of all its classes
 augmentation = [
     dict(type='RandomScale', ratio_range=(0.9, 1.25)),

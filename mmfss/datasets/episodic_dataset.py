@@ -1,6 +1,8 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """EpisodicDataset: an item is one query and K supports of the same class."""
 
+import hashlib
+import json
 import logging
 import warnings
 from collections.abc import Sequence
@@ -16,6 +18,7 @@ from .episodes import Episode, episodes_hash, read_episodes
 from .few_shot_dataset import FewShotSegDataset, build_transforms
 from .support_control import wrong_supports
 from .transforms.loading import CorruptFileError
+from .transforms.weak_masks import annotated, annotation_kind
 
 MAX_DRAWS = 100  # corrupt files in a row before training gives up
 NO_BASE_CLASS = -1
@@ -44,6 +47,9 @@ class EpisodicDataset(Dataset):
             episode by images and masks of a wrong novel class or of a base class; queries, classes
             and ground truth stay. Correct minus wrong tells how far a model heeds its supports.
         episodes_file (str, optional): A frozen list to use instead of the protocol's draws.
+        support_annotation (str | dict, optional): 'box', 'scribble' or 'point' replaces the masks
+            of the supports, in training and test alike; a dict adds further arguments of
+            :class:`mmfss.datasets.transforms.WeakAnnotation`. In test it follows from the episode.
         lazy_init (bool): Whether to wait with reading lists until the first use.
 
     Raises:
@@ -53,7 +59,7 @@ class EpisodicDataset(Dataset):
     def __init__(self, dataset, *, shots: int = 1, query_pipeline: Sequence = (),
                  support_pipeline: Sequence = (), protocol=None,
                  support_control: str | None = None, episodes_file: str | None = None,
-                 lazy_init: bool = False) -> None:
+                 support_annotation: str | dict | None = None, lazy_init: bool = False) -> None:
         if not isinstance(shots, int) or shots < 1:
             raise ValueError(f'`shots` is {shots!r}; it must be a whole number of at least 1.')
         if support_control not in (None, 'wrong_novel', 'base'):
@@ -68,7 +74,11 @@ class EpisodicDataset(Dataset):
             raise TypeError(f'`dataset` must be a FewShotSegDataset, is {type(dataset).__name__}.')
         self.dataset, self.shots = dataset, shots
         self.query_pipeline = Compose(build_transforms(query_pipeline))
-        self.support_pipeline = Compose(build_transforms(support_pipeline))
+        supports = build_transforms(support_pipeline)
+        if support_annotation is not None:
+            supports = annotated(supports, support_annotation)
+        self.support_annotation = annotation_kind(supports)
+        self.support_pipeline = Compose(supports)
         self.protocol = TASK_UTILS.build(protocol) if isinstance(protocol, dict) else protocol
         self.support_control = support_control
         self.episodes_file = episodes_file
@@ -188,7 +198,7 @@ class EpisodicDataset(Dataset):
             shots=self.shots, protocol=self._header['protocol'],
             episodes_hash=None if self.training else self._hash,
             num_runs=1 if self.training else 1 + max(e.run for e in self.episodes),
-            support_control=self.support_control,
+            support_control=self.support_control, support_annotation=self.support_annotation,
             missing_classes_as_zero=bool(self._header['missing_classes_as_zero']))
 
     @property
@@ -234,7 +244,8 @@ class EpisodicDataset(Dataset):
 
     def _item(self, class_id: int, query_place: int, support_places: Sequence[int],
               support_class_id: int, *, run: int, episode: int) -> dict:
-        supports = [self._support(place, support_class_id) for place in support_places]
+        supports = [self._support(place, support_class_id, run, episode)
+                    for place in support_places]
         base = self.dataset.base_class_ids
         query = self.dataset.describe(query_place)
         query.update(
@@ -248,8 +259,10 @@ class EpisodicDataset(Dataset):
             data_samples=dict(query=query['data_samples'],
                               support=[s['data_samples'] for s in supports]))
 
-    def _support(self, place: int, class_id: int) -> dict:
+    def _support(self, place: int, class_id: int, run: int, episode: int) -> dict:
         results = self.dataset.describe(place)
+        if not self.training:
+            results.update(annotation_seed=_seed(run, episode, class_id, results['name']))
         path = results['seg_map_path']
         results.update(class_id=class_id, class_name=self.dataset.class_names[class_id],
                        base_label_map=self._base_label_map)
@@ -264,3 +277,8 @@ class EpisodicDataset(Dataset):
                    f'A larger `candidate_area` (now {self.dataset.candidate_area}) avoids it.'),
                 'current', logging.WARNING)
         return results
+
+
+def _seed(*key: int | str) -> int:
+    """A number that follows from an episode and a support, whatever process asks for it."""
+    return int.from_bytes(hashlib.sha256(json.dumps([str(part) for part in key]).encode()).digest()[:8], 'big')

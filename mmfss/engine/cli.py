@@ -8,6 +8,7 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 
 from .launch import settle_batch_size
+from .protocol_presets import apply_protocol
 from .stages import resolve_config
 
 # option -> (environment variable that configs read, config field that it sets)
@@ -67,6 +68,10 @@ def load_config(args: argparse.Namespace, parser: argparse.ArgumentParser) -> Co
         if field in (args.cfg_options or {}):
             parser.error(f'--cfg-options {field}=... comes too late, other fields are computed '
                          f'from it: use {flag} {args.cfg_options[field]}')
+    try:
+        apply_protocol(cfg, getattr(args, 'protocol', None))  # before --cfg-options, which may change it
+    except (FileNotFoundError, ValueError) as error:
+        parser.error(str(error))
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
         settle_batch_size(cfg, args.cfg_options)

@@ -21,6 +21,7 @@ from .functional import bootstrap_interval, class_iou, fb_iou, mean_iou
 CONTEXT_KEYS = (
     'protocol',
     'support_control',
+    'support_annotation',
     'episodes_hash',
     'fold',
     'shots',
@@ -147,6 +148,8 @@ def format_report(report: dict) -> str:
     )
     if report['support_control']:
         head += f', support control: {report["support_control"]}'
+    if (report.get('support_annotation') or 'mask') != 'mask':
+        head += f', supports annotated by: {report["support_annotation"]}'
 
     totals = PrettyTable(['output', 'mIoU', '95% CI', 'FB-IoU', '95% CI '])
     totals.align['output'] = 'l'
@@ -190,8 +193,10 @@ def format_report(report: dict) -> str:
 
 
 def report_name(report: dict) -> str:
-    """File name of a report: ``results_<protocol>[_<support_control>].json``."""
-    parts = ['results', report.get('protocol') or 'custom', report.get('support_control')]
+    """File name of a report: ``results_<protocol>[_<support_annotation>][_<support_control>].json``."""
+    weak = report.get('support_annotation')
+    parts = ['results', report.get('protocol') or 'custom', None if weak == 'mask' else weak,
+             report.get('support_control')]
     return '_'.join(str(part) for part in parts if part) + '.json'
 
 

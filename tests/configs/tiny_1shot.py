@@ -5,6 +5,7 @@ _base_ = [
 ]
 
 shots = 1
+protocol_size = 64
 work_dir = f'{_base_.work_root}/tiny_{shots}shot/fold{_base_.fold}'
 
 base_learner = dict(

@@ -14,6 +14,7 @@ train_list = '{{$MMFSS_TRAIN_LIST:ImageSets/Segmentation/train.txt}}'
 val_list = 'ImageSets/Segmentation/val.txt'
 
 size = 257  # side of the network's input
+protocol_size = size  # protocols (--protocol) keep it: this network is made for small images
 image_mean = (127.0, 127.0, 127.0)  # BGR; fills what rotation and crop leave empty
 
 augmentation = [

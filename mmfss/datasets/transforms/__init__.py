@@ -3,11 +3,13 @@
 
 from .blur import RandomGaussianBlur
 from .crop import ForegroundCrop
-from .geometry import RandomScale, ResizeLongSide, SquashResize
+from .geometry import RandomScale, ResizeLongSide, ScoreAtNetworkSize, SquashResize
 from .loading import CorruptFileError, LoadFewShotAnnotations, LoadFewShotImage
 from .packing import PackEpisodeInputs
+from .weak_masks import WeakAnnotation
 
 __all__ = [
     'CorruptFileError', 'ForegroundCrop', 'LoadFewShotAnnotations', 'LoadFewShotImage',
-    'PackEpisodeInputs', 'RandomGaussianBlur', 'RandomScale', 'ResizeLongSide', 'SquashResize'
+    'PackEpisodeInputs', 'RandomGaussianBlur', 'RandomScale', 'ResizeLongSide', 'ScoreAtNetworkSize',
+    'SquashResize', 'WeakAnnotation'
 ]

@@ -81,6 +81,28 @@ class SquashResize(Resize):
 
 
 @TRANSFORMS.register_module()
+class ScoreAtNetworkSize(BaseTransform):
+    """Judge scores at the size that the geometry gave the image (HSNet and its followers).
+
+    Belongs at the end of a query pipeline that loads the annotation *before* its geometry, so that
+    the label map was resized with it, nearest. ``ori_shape`` and ``restore_shape`` become the
+    image's present shape.
+    """
+
+    def transform(self, results: dict) -> dict:
+        shape = results['img'].shape[:2]
+        if 'gt_seg_map' in results and results['gt_seg_map'].shape != shape:
+            raise ValueError(
+                f'ScoreAtNetworkSize: the label map is {results["gt_seg_map"].shape}, the image '
+                f'{shape}. Load the annotation before the geometry.')
+        results.update(ori_shape=shape, img_shape=shape, restore_shape=shape)
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}()'
+
+
+@TRANSFORMS.register_module()
 class RandomScale(BaseTransform):
     """Scale by a uniform factor of the image's own size (mmcv's RandomResize aims at fixed sizes).
 

@@ -1,0 +1,10 @@
+# HSNet (VAT at 417 or 473, DCAMA at 384): images squashed to a square, scored at that size; supports may repeat.
+# The family trains with images that hold novel classes too: `exclude_novel=False` of the training data.
+test_protocol = dict(
+    name='hsnet',
+    sampling=dict(type='HsnetProtocol', order='list', runs=1, episodes=1000, seed=0),
+    geometry=dict(type='SquashResize', size=400),
+    ground_truth='network',  # the query's mask is resized with the image, nearest
+    support_ignore='background',  # 255 in a support counts as background
+    coco_scheme='fwb',
+    coco=dict(sampling=dict(order='class')))

@@ -1,0 +1,172 @@
+#!/usr/bin/env python
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""All folds of a config in one go: stage 1, stage 2 and test of each, then the row of the paper's table.
+
+    python tools/cross_validate.py configs/msanet/r50_pascal_1shot.py --gpus 8 --protocols bam balanced
+
+What is done already is reused, what was interrupted goes on: the same command is always right. The same weights are
+tested under every protocol (`config`: what the config says), with every support control and annotation asked for. The
+table is printed and saved as `table.md` and `table.json` in <work-root>/cross_validation/<config>.
+"""
+
+import argparse
+import logging
+import os
+import sys
+import time
+from collections import deque
+from pathlib import Path
+
+from mmengine.config import Config
+
+from mmfss.engine.cross_validation import FoldState, Variant, markdown, summary, write_text
+from mmfss.engine.protocol_presets import protocol_name, read_preset
+from mmfss.engine.stages import resolve_config
+from mmfss.engine.subprocesses import run_logged
+from mmfss.evaluation.report import read_report
+
+_TOOLS = Path(__file__).resolve().parent
+_OWN = 'config'  # the protocol that the config names itself
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='a stage-2 config')
+    parser.add_argument('--folds', type=int, nargs='+', default=[0, 1, 2, 3], help='folds (0 1 2 3)')
+    parser.add_argument('--gpus', type=int, default=1, help='processes of each training and test (1)')
+    parser.add_argument('--protocols', nargs='+', default=[_OWN], metavar='NAME',
+                        help=f'bam, pfenet, hdmnet, hsnet, balanced, a file like them, or `{_OWN}` (default)')
+    parser.add_argument('--support-control', nargs='+', choices=['wrong_novel', 'base'], default=[],
+                        help='also test with supports of a wrong class')
+    parser.add_argument('--support-annotation', nargs='+', choices=['mask', 'box', 'scribble', 'point'],
+                        default=[None], help="what supports are annotated with in test (default: the config's)")
+    parser.add_argument('--outputs', nargs='+', default=['final', 'meta'], help='rows of the table (final meta)')
+    parser.add_argument('--data-root', help="folder of the data set, instead of the config's")
+    parser.add_argument('--candidate-area', help='as in tools/train.py')
+    parser.add_argument('--work-root', default='work_dirs', help='folder that holds all work dirs (work_dirs)')
+    parser.add_argument('--amp', action='store_true', help='train with mixed precision')
+    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE',
+                        help='handed to tools/train.py and tools/test.py')
+    args = parser.parse_args(argv)
+    args.folds = list(dict.fromkeys(args.folds))
+    args.variants = [Variant(protocol, annotation, control) for protocol in dict.fromkeys(args.protocols)
+                     for annotation in dict.fromkeys(args.support_annotation)
+                     for control in (None, *dict.fromkeys(args.support_control))]
+    if args.gpus < 1:
+        parser.error('--gpus must be at least 1')
+    try:
+        resolve_config(args.config)
+        # Before days of training, not after: every protocol can be read.
+        args.presets = {p: None if p == _OWN else read_preset(p).to_dict() for p in args.protocols}
+    except (FileNotFoundError, ValueError) as error:
+        parser.error(str(error))
+    names = [protocol_name(p) for p in args.presets]
+    if len(set(names)) < len(names):
+        parser.error(f'--protocols: two have the same name: {", ".join(names)}')
+    return args
+
+
+class Fold:
+    """One fold: its config, its folders, and what of it is done."""
+
+    def __init__(self, number: int, args: argparse.Namespace, out: Path) -> None:
+        self.number, self.args, self.out = number, args, out
+        given = dict(FOLD=number, MMFSS_DATA_ROOT=args.data_root, MMFSS_WORK_ROOT=args.work_root,
+                     MMFSS_CANDIDATE_AREA=args.candidate_area)
+        self.variables = {key: str(value) for key, value in given.items() if value is not None}
+        os.environ.update(self.variables)  # configs read them
+        cfg = Config.fromfile(resolve_config(args.config))
+        if cfg.get('fold') != number:
+            sys.exit(f'cross_validate: {args.config} has no field fold that --fold sets: see configs/msanet.')
+        if cfg.get('work_dir') is None:
+            sys.exit(f'cross_validate: {args.config} sets no work_dir, which must hold the fold: see configs/msanet.')
+        self.cfg, self.work_dir = cfg, Path(cfg.work_dir)
+        self.state = FoldState(out / f'fold{number}.json', cfg, args.cfg_options)
+
+    def train(self) -> None:
+        """Both stages, unless the checkpoint is there."""
+        if self.state.checkpoint is not None:
+            return
+        if (found := self.state.published(self.work_dir)) is not None:
+            self.say(f'using {found}, which is there')
+        else:
+            self.state.begin()
+            options = ['--resume', *(['--amp'] if self.args.amp else [])]
+            self.run('train', [self.args.config], options, 'training')
+            found = self.state.trained(self.work_dir)
+            if found is None:
+                sys.exit(f'cross_validate: training ended but left no checkpoint in {self.work_dir}')
+        self.state.remember(checkpoint=str(found))
+
+    def test(self, variant: Variant) -> dict:
+        """The report of a variant; tests unless it is there."""
+        made_of = self.state.fingerprint(self.args.presets[variant.protocol], self.args.cfg_options)
+        path = self.state.result(variant.key, made_of)
+        if path is None:
+            folder = self.out / f'fold{self.number}' / variant.key
+            options = ['--work-dir', str(folder)]
+            if variant.protocol != _OWN:
+                options += ['--protocol', variant.protocol]
+            if variant.annotation is not None:
+                options += ['--support-annotation', variant.annotation]
+            if variant.control is not None:
+                options += ['--support-control', variant.control]
+            start = time.time()
+            self.run('test', [self.args.config, str(self.state.checkpoint)], options, f'test, {variant.key}')
+            found = [p for p in folder.rglob('results_*.json') if p.stat().st_mtime >= start - 2]
+            if not found:
+                sys.exit(f'cross_validate: the test ended but left no results_*.json in {folder}: the config needs '
+                         "ResultFileHook among default_hooks and FewShotIoUMetric as test_evaluator.")
+            path = max(found, key=lambda p: p.stat().st_mtime)
+            self.state.remember_result(variant.key, made_of, path)
+        return {**read_report(path), 'path': str(path)}
+
+    def run(self, tool: str, positional: list[str], options: list[str], step: str) -> None:
+        """tools/train.py or tools/test.py, in several processes when asked for."""
+        if self.args.gpus > 1:
+            command = [str(_TOOLS / f'dist_{tool}.sh'), *positional, str(self.args.gpus)]
+        else:
+            command = [sys.executable, str(_TOOLS / f'{tool}.py'), *positional]
+        command += ['--fold', str(self.number), '--work-root', self.args.work_root, *options]
+        for flag, value in (('--data-root', self.args.data_root), ('--candidate-area', self.args.candidate_area)):
+            command += [] if value is None else [flag, value]
+        if self.args.cfg_options:
+            command += ['--cfg-options', *self.args.cfg_options]
+        log, tail = self.out / f'fold{self.number}.log', deque(maxlen=25)
+        self.say(f'{step} (log: {log})')
+        environment = {**os.environ, **self.variables, 'PYTHON': sys.executable, 'PYTHONUNBUFFERED': '1'}
+        status = run_logged(command, log, environment, tail, prefix=f'fold {self.number} {step}')
+        if status:
+            sys.exit(f'{"".join(tail)}\ncross_validate: fold {self.number}: {step} failed (status {status}); the whole '
+                     f'log is {log}. Once the cause is mended, the same command goes on from here.')
+
+    def say(self, message: str) -> None:
+        print(f'fold {self.number}: {message}', flush=True)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run what is missing and print the table."""
+    args = parse_args(argv)
+    out = Path(args.work_root) / 'cross_validation' / Path(args.config).stem
+    reports = {variant: {} for variant in args.variants}
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for number in args.folds:
+            fold = Fold(number, args, out)
+            fold.train()
+            for variant in args.variants:
+                reports[variant][number] = fold.test(variant)
+        found = summary(args.config, reports, args.outputs)
+        table = markdown(found)
+        write_text(out / 'table.md', table)
+        write_text(out / 'table.json', found)
+    except KeyboardInterrupt:
+        sys.exit('\ncross_validate: interrupted; the same command goes on from here.')
+    except (OSError, ValueError) as error:
+        sys.exit(f'cross_validate: {error}')
+    print(f'\n{table}\nSaved as {out / "table.md"} and table.json')
+
+
+if __name__ == '__main__':
+    logging.disable(logging.INFO)  # mmengine tells every environment variable that a config reads
+    main()
