@@ -256,7 +256,7 @@ def test_what_the_weights_do_not_say_is_left_out():
 def test_imagenet_weights_of_pspnet(backbone, tmp_path, monkeypatch, capsys):
     source = released(backbone)
     torch.save(imagenet(source), tmp_path / 'imagenet.pth')
-    monkeypatch.setenv('MMFSS_WORK_ROOT', str(tmp_path))
+    monkeypatch.setenv('MMFSS_PRETRAINED', str(tmp_path / 'weights'))
     converter('pspnet_init2mmfss', monkeypatch, tmp_path / 'imagenet.pth')
     assert f'configs/pspnet/{backbone}_coco.py' in capsys.readouterr().out
     backbone = MODELS.build(Config.fromfile(REPO / f'configs/pspnet/{backbone}_pascal.py').model.backbone)
@@ -291,7 +291,7 @@ def test_other_imagenet_weights_are_refused():
 
 @pytest.mark.parametrize('name', ['vgg16_pascal', 'r50_coco'])
 def test_stage_1_refuses_to_start_without_its_imagenet_weights(name, tmp_path, monkeypatch):
-    monkeypatch.setenv('MMFSS_WORK_ROOT', str(tmp_path))
+    monkeypatch.setenv('MMFSS_PRETRAINED', str(tmp_path / 'weights'))
     backbone = MODELS.build(Config.fromfile(REPO / f'configs/pspnet/{name}.py').model.backbone)
     with pytest.raises(FileNotFoundError, match='docs/pretrained.md'):
         backbone.init_weights()
