@@ -13,13 +13,7 @@ model = dict(
     data_preprocessor=dict(type='EpisodeDataPreProcessor', **_base_.preprocessing),
     backbone=_base_.backbone,
     decode_head=dict(type='MSANetHead', channels=128),
-    base_head=dict(
-        type='mmseg.PSPHead',
-        in_channels=320,
-        channels=96,
-        num_classes=16,
-        norm_cfg=dict(type='BN'),
-        align_corners=True),
+    base_head=_base_.base_head,
     # Floors that need no training, measured on the same episodes.
     comparison_heads=dict(prototype=dict(type='PrototypeHead'), prior=dict(type='PriorMaskHead', threshold=0.5)),
     base_checkpoint=base_learner['checkpoint'],

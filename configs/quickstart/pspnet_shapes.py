@@ -43,14 +43,7 @@ model = dict(
     data_preprocessor=dict(
         type='mmseg.SegDataPreProcessor', pad_val=0, seg_pad_val=255, size=(size, size), **_base_.preprocessing),
     backbone=_base_.backbone,
-    decode_head=dict(
-        type='mmseg.PSPHead',
-        in_channels=320,
-        channels=96,
-        num_classes=16,
-        norm_cfg=dict(type='BN'),
-        align_corners=True,
-        loss_decode=dict(type='mmseg.CrossEntropyLoss', avg_non_ignore=True)),
+    decode_head=_base_.base_head,
     train_cfg=dict(),
     test_cfg=dict(mode='whole'))
 

@@ -17,3 +17,12 @@ backbone = dict(
     blocks=([r'timm_model\.blocks\.2\.\d'], [r'timm_model\.blocks\.[34]\.\d'], [r'timm_model\.blocks\.[56]\.\d']),
     frozen=True,
     compute_dtype='auto')
+# The base learner's head: trained by stage 1, frozen in stage 2.
+base_head = dict(
+    type='mmseg.PSPHead',
+    in_channels=320,
+    channels=96,
+    num_classes=16,
+    norm_cfg=dict(type='BN'),
+    align_corners=True,
+    loss_decode=dict(type='mmseg.CrossEntropyLoss', avg_non_ignore=True))
