@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from mmfss.engine.cli import add_run_options, load_config
+from mmfss.engine.cli import add_episode_options, add_run_options, apply_episode_options, load_config
 from mmfss.engine.launch import build_runner, init_launcher
 
 
@@ -22,15 +22,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument('--wait-time', type=float, default=2, help='seconds a window stays')
     parser.add_argument('--tta', action='store_true',
                         help="use the config's tta_model and tta_pipeline")
-    parser.add_argument('--support-control', choices=['wrong_novel', 'base'],
-                        help='replace each support by one of a wrong novel or of a base class')
-    parser.add_argument('--support-annotation', choices=['mask', 'box', 'scribble', 'point'],
-                        help='what the supports are annotated with')
-    parser.add_argument('--protocol', metavar='NAME',
-                        help='test by configs/_base_/protocols/NAME.py (bam, pfenet, hdmnet, hsnet, balanced) or by a '
-                        'file like them, instead of what the config says')
-    parser.add_argument('--episodes-file', metavar='FILE',
-                        help='judge the episodes of this list (tools/analysis_tools/episodes.py writes lists)')
+    add_episode_options(parser)
     add_run_options(parser)
     return parser
 
@@ -52,12 +44,7 @@ def apply_test_options(cfg: Config, args: argparse.Namespace,
     if args.out:
         hook = dict(type='mmfss.PredictionFileHook', out_dir=args.out)
         cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
-    if args.support_control:
-        cfg.test_dataloader.dataset.support_control = args.support_control
-    if args.support_annotation:
-        cfg.test_dataloader.dataset.support_annotation = args.support_annotation
-    if args.episodes_file:
-        cfg.test_dataloader.dataset.episodes_file = args.episodes_file
+    apply_episode_options(cfg, args)
     if args.tta:
         if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
             parser.error(f'--tta: {args.config} has no tta_model and tta_pipeline')

@@ -37,6 +37,26 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
                         help=argparse.SUPPRESS)
 
 
+def add_episode_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which test episodes a tool looks at; :func:`apply_episode_options` reads them."""
+    parser.add_argument('--support-control', choices=['wrong_novel', 'base'],
+                        help='replace each support by one of a wrong novel or of a base class')
+    parser.add_argument('--support-annotation', choices=['mask', 'box', 'scribble', 'point'],
+                        help='what the supports are annotated with')
+    parser.add_argument('--protocol', metavar='NAME',
+                        help='test by configs/_base_/protocols/NAME.py (bam, pfenet, hdmnet, hsnet, balanced) or by a '
+                        'file like them, instead of what the config says')
+    parser.add_argument('--episodes-file', metavar='FILE',
+                        help='judge the episodes of this list (tools/analysis_tools/episodes.py writes lists)')
+
+
+def apply_episode_options(cfg: Config, args: argparse.Namespace) -> None:
+    """Put the options of :func:`add_episode_options` into the config; :func:`load_config` reads ``protocol`` itself."""
+    for name in ('support_control', 'support_annotation', 'episodes_file'):
+        if value := getattr(args, name):
+            cfg.test_dataloader.dataset[name] = value
+
+
 def load_config(args: argparse.Namespace, parser: argparse.ArgumentParser) -> Config:
     """Read the config that the options describe.
 

@@ -62,6 +62,25 @@ class EpisodeVisualizer(Visualizer):
         Returns:
             np.ndarray: The sheet, uint8 RGB.
         """
+        panels = self.episode_panels(query, data_sample, supports)
+        where = [
+            f'{word} {data_sample.get(key)}'
+            for word, key in (('run', 'run'), ('episode', 'episode'))
+            if data_sample.get(key) is not None
+        ]
+        if data_sample.get('img_path'):
+            where.append(stem(data_sample.get('img_path')))
+        return compose_sheet(
+            panels, str(data_sample.get('class_name', '')), ',  '.join(where), self.height
+        )
+
+    def episode_panels(
+        self,
+        query: np.ndarray,
+        data_sample: BaseDataElement,
+        supports: Sequence[tuple[np.ndarray, BaseDataElement]] = (),
+    ) -> list[Panel]:
+        """The panels of :meth:`draw_episode`: supports, query, and every output that the sample has."""
         panels = []
         if supports:
             panels.append(self._support_panel(supports, data_sample.get('class_id')))
@@ -74,16 +93,7 @@ class EpisodeVisualizer(Visualizer):
             panel = self._output_panel(name, query, data_sample, label)
             if panel is not None:
                 panels.append(panel)
-        where = [
-            f'{word} {data_sample.get(key)}'
-            for word, key in (('run', 'run'), ('episode', 'episode'))
-            if data_sample.get(key) is not None
-        ]
-        if data_sample.get('img_path'):
-            where.append(stem(data_sample.get('img_path')))
-        return compose_sheet(
-            panels, str(data_sample.get('class_name', '')), ',  '.join(where), self.height
-        )
+        return panels
 
     def add_datasample(
         self,

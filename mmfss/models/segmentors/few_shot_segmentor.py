@@ -162,17 +162,20 @@ class FewShotSegmentor(BaseSegmentor):
     def attach_predictions(self, scores: dict[str, Tensor], size: Sequence[int],
                            data_samples: list[SegDataSample]) -> list[SegDataSample]:
         """Write scores (B, channels, h, w) of an input of ``size`` into the samples, at original size."""
-        scores = {name: resize(score, size) for name, score in scores.items()}
         for i, sample in enumerate(data_samples):
-            shape = tuple(sample.metainfo.get('ori_shape', size))[:2]
-            restore = sample.metainfo.get('restore_shape', shape)
             for name, score in scores.items():
-                restored = resize(score[i:i + 1], restore)[0, :, :shape[0], :shape[1]]  # (channels, H, W)
+                restored = self.restore(score[i:i + 1], size, sample)  # (channels, H, W)
                 mask = PixelData(data=restored.argmax(0, keepdim=True))
                 sample.set_field(mask, 'pred_sem_seg' if name == 'final' else f'pred_{name}_seg', dtype=PixelData)
                 if name == 'final':
                     sample.seg_logits = PixelData(data=restored)
         return data_samples
+
+    @staticmethod
+    def restore(maps: Tensor, size: Sequence[int], data_sample: SegDataSample) -> Tensor:
+        """Undo a pipeline's geometry: maps (1, C, h, w) of an input of ``size`` -> (C, H, W) at original size."""
+        shape = tuple(data_sample.metainfo.get('ori_shape', size))[:2]
+        return resize(resize(maps, size), data_sample.metainfo.get('restore_shape', shape))[0, :, :shape[0], :shape[1]]
 
     @staticmethod
     def stack_labels(data_samples: list[SegDataSample], field: str = 'gt_sem_seg') -> Tensor:
