@@ -71,8 +71,7 @@ class FolderFewShotDataset(MappedFewShotDataset):
         else:
             if isinstance(novel_classes, str):
                 novel_classes = read_class_list(os.path.join(data_root, novel_classes))
-            folders = sorted(f.name for f in os.scandir(data_root) if f.is_dir() and not f.name.startswith('.'))
-            base = [name for name in folders if name not in set(novel_classes)]
+            base = [name for name in class_folders(data_root) if name not in set(novel_classes)]
         # Base classes come first: their ids do not depend on what is tested.
         self._check_classes(data_root, [*base, *novel_classes])
         super().__init__(
@@ -104,7 +103,7 @@ class FolderFewShotDataset(MappedFewShotDataset):
         names, classes = [], []
         for class_id, name in enumerate(self.class_names[1:], 1):
             files = os.listdir(os.path.join(self.data_root, name))
-            found = sorted((f[:-len(self.img_suffix)] for f in files if f.endswith(self.img_suffix)), key=_natural)
+            found = sorted((f[:-len(self.img_suffix)] for f in files if f.endswith(self.img_suffix)), key=natural_order)
             if not found:
                 print_log(f'The class folder {os.path.join(self.data_root, name)} holds no image '
                           f'*{self.img_suffix}.', 'current', logging.WARNING)
@@ -163,6 +162,11 @@ class FSS1000Dataset(FolderFewShotDataset):
         return groups
 
 
+def class_folders(data_root: str) -> list[str]:
+    """Names of the folders that are not hidden, sorted."""
+    return sorted(f.name for f in os.scandir(data_root) if f.is_dir() and not f.name.startswith('.'))
+
+
 def read_class_list(path: str) -> list[str]:
     """Class names of a text file, one a line.
 
@@ -175,6 +179,6 @@ def read_class_list(path: str) -> list[str]:
         return [line.strip() for line in file if line.strip()]
 
 
-def _natural(name: str) -> list:
+def natural_order(name: str) -> list:
     """Sorts 2 before 10."""
     return [(0, int(part), '') if part.isdigit() else (1, 0, part) for part in re.split(r'(\d+)', name) if part]

@@ -4,13 +4,18 @@
 import io
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from mmengine.fileio import LocalBackend, register_backend
 
+RESUME = 'Free some space, then go on with --resume'
 
-def atomic_write(data: bytes, path: str | Path) -> None:
+
+def atomic_write(data: bytes, path: str | Path, cure: str = RESUME) -> None:
     """Write ``data`` to ``path``: afterwards the file is either the old one or the whole new one.
 
     The bytes go to a hidden file in the same folder first, reach the disk, and are then renamed.
@@ -18,39 +23,56 @@ def atomic_write(data: bytes, path: str | Path) -> None:
     Args:
         data (bytes): The file's whole content.
         path (str | Path): Where to write; missing folders are made.
+        cure (str): Last sentence of the error: what the user can do.
 
     Raises:
         OSError: When the bytes cannot be written (disk full, quota, rights). The message names the
-            path, the bytes needed and the bytes free; an earlier file at ``path`` is untouched.
+            path and the bytes free; an earlier file at ``path`` is untouched.
+    """
+    with atomic_open(path, cure) as stream:
+        stream.write(data)
+
+
+@contextmanager
+def atomic_open(path: str | Path, cure: str = RESUME) -> Iterator[BinaryIO]:
+    """A stream to write ``path`` with, piece by piece, with the guarantees of :func:`atomic_write`.
+
+    Args:
+        path (str | Path): Where to write; missing folders are made.
+        cure (str): Last sentence of the error: what the user can do.
+
+    Raises:
+        OSError: See :func:`atomic_write`.
     """
     path = Path(path)
     half = path.with_name(f'.{path.name}.half')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(half, 'wb') as stream:
-            stream.write(data)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(half, path)
     except OSError as error:
-        message = _explain(error, path, len(data))
-        half.unlink(missing_ok=True)
+        message = explain_write_error(error, path, cure)
+        with suppress(OSError):
+            half.unlink(missing_ok=True)
         raise OSError(error.errno, message, str(path)) from error
     except BaseException:
         half.unlink(missing_ok=True)
         raise
 
 
-def _explain(error: OSError, path: Path, needed: int) -> str:
+def explain_write_error(error: OSError, path: Path, cure: str = RESUME) -> str:
     """What went wrong, how much space there is, and what to do about it."""
     folder = next((p for p in path.parents if p.is_dir()), Path('.'))
     free = shutil.disk_usage(folder).free
     kept = 'The file that was there before is untouched.' if path.exists() else 'Nothing was left.'
-    return (f'could not write {needed / 2**20:.1f} MiB ({error.strerror}; {free / 2**20:.1f} MiB '
-            f'free in {folder}). {kept} Free some space, then go on with --resume')
+    return (f'could not write it ({error.strerror}; {free / 2**20:.1f} MiB free in {folder}). '
+            f'{kept} {cure}')
 
 
-def atomic_torch_save(value: object, path: str | Path) -> None:
+def atomic_torch_save(value: object, path: str | Path, cure: str = RESUME) -> None:
     """``torch.save`` with the guarantees of :func:`atomic_write`.
 
     Args:
@@ -62,7 +84,7 @@ def atomic_torch_save(value: object, path: str | Path) -> None:
     """
     buffer = io.BytesIO()
     torch.save(value, buffer)
-    atomic_write(buffer.getvalue(), path)
+    atomic_write(buffer.getvalue(), path, cure)
 
 
 @register_backend('mmfss.atomic', force=True)

@@ -2,14 +2,14 @@
 from .adjustment import gram_matrix, scene_difference
 from .aspp import MetaDecoder, PlainASPP
 from .guided_attention import GuidedAttention
-from .masks import foreground, mask_pyramid, resize
+from .masks import decided, foreground, mask_pyramid, resize
 from .multi_similarity import encode_block, similarity_map
 from .prior_mask import encode_prior, prior_mask
 from .prototype import masked_average
 from .shot_weighting import ShotWeighting, equal_weights
 
 __all__ = [
-    'GuidedAttention', 'MetaDecoder', 'PlainASPP', 'ShotWeighting', 'encode_block', 'encode_prior', 'equal_weights',
-    'foreground', 'gram_matrix', 'mask_pyramid', 'masked_average', 'prior_mask', 'resize', 'scene_difference',
-    'similarity_map'
+    'GuidedAttention', 'MetaDecoder', 'PlainASPP', 'ShotWeighting', 'decided', 'encode_block', 'encode_prior',
+    'equal_weights', 'foreground', 'gram_matrix', 'mask_pyramid', 'masked_average', 'prior_mask', 'resize',
+    'scene_difference', 'similarity_map'
 ]

@@ -21,6 +21,16 @@ def resize(x: Tensor, size: Sequence[int]) -> Tensor:
     return x if tuple(x.shape[-2:]) == size else F.interpolate(x, size, mode='bilinear', align_corners=True)
 
 
+def decided(probability: Tensor, scores: Tensor) -> Tensor:
+    """Probabilities (B, ...) on the side of 0.5 that scores (B, 2, ...) are on, ties and rounding included.
+
+    A tie is background, as ``argmax`` has it: a threshold of 0.5 then gives exactly the mask of an evaluation.
+    """
+    half = torch.full_like(probability, 0.5)
+    below = torch.nextafter(half, torch.zeros_like(half))
+    return torch.where(scores[:, 1] > scores[:, 0], torch.maximum(probability, half), torch.minimum(probability, below))
+
+
 def mask_pyramid(mask: Tensor, through: Iterable[tuple[int, int]], sizes: Iterable[tuple[int, int]]) -> list:
     """Resize a mask step by step, each size from the previous result (MSANet's released code).
 

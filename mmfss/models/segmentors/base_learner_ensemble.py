@@ -10,7 +10,7 @@ from mmfss.registry import MODELS
 from mmfss.structures import SupportBank
 
 from ..backbones import BackboneFeatures
-from ..layers import resize
+from ..layers import decided, resize
 from ..layers.precision import after_backbone
 from .few_shot_segmentor import FewShotSegmentor
 
@@ -98,6 +98,16 @@ class BaseLearnerEnsemble(FewShotSegmentor):
                 losses['base_ce'] = self.loss_decode(
                     resize(scores['base'], size), self.stack_labels(data_samples, 'gt_base_seg'), ignore_index=255)
         return losses
+
+    def foreground_probability(self, final: Tensor) -> Tensor:
+        """The foreground's share of the two scores: (B, 2, ...) -> (B, ...) of 0..1, >= 0.5 exactly where it wins.
+
+        ``final`` adds probabilities, whose softmax would never leave 0.27..0.73. Merging may push a score below zero;
+        both are then raised until the lower one is zero.
+        """
+        raised = final - final.amin(1, keepdim=True).clamp(max=0)
+        share = raised[:, 1] / raised.sum(1).clamp(min=torch.finfo(final.dtype).tiny)
+        return decided(share, final)
 
     def _ensemble(self, meta_logits: Tensor, psi: Tensor, base_foreground: Tensor) -> Tensor:
         """``final`` (B, 2, h, w) from (B, 2, h, w), (B, 1, 1, 1) and (B, 1, h, w)."""

@@ -13,7 +13,7 @@ from mmfss.registry import MODELS
 from mmfss.structures import SupportBank
 
 from ..backbones import BackboneFeatures
-from ..layers import foreground, resize
+from ..layers import decided, foreground, resize
 from ..layers.precision import after_backbone
 from ..loading import load_base_learner
 from .feature_cache import FeatureCache
@@ -72,6 +72,7 @@ class FewShotSegmentor(BaseSegmentor):
         self.backbone.requires_grad_(False)
         self.feature_cache = FeatureCache(self.backbone, feature_cache_gb) if feature_cache_gb else None
         self.train_cfg, self.test_cfg = train_cfg, test_cfg
+        self.fingerprint = ''  # of the weights, put into banks; training and evaluation need none
         self.to(memory_format=torch.channels_last)  # the layout in which convolutions run fastest, on CPU and GPU
 
     def init_weights(self) -> None:
@@ -110,7 +111,8 @@ class FewShotSegmentor(BaseSegmentor):
         with after_backbone(self.training, inputs.device):
             parts = {name: head.encode_support(features, mask) for name, head in self._meta_heads().items()}
         return SupportBank.merge(
-            {name: {k: t.unflatten(0, (B, K)) for k, t in part.items()} for name, part in parts.items()})
+            {name: {k: t.unflatten(0, (B, K)) for k, t in part.items()} for name, part in parts.items()},
+            self.fingerprint)
 
     def segment(self, features: BackboneFeatures, bank: SupportBank) -> dict[str, Tensor]:
         """Scores of the queries at feature size.
@@ -126,6 +128,13 @@ class FewShotSegmentor(BaseSegmentor):
         with after_backbone(self.training, features.stages[0].device):
             final = self.decode_head(features, bank.part('meta')).logits.float()
         return dict(final=final, **self._compare(features, bank))
+
+    def foreground_probability(self, final: Tensor) -> Tensor:
+        """How sure ``final`` is of the foreground: (B, 2, ...) -> (B, ...) of 0..1, >= 0.5 exactly where it wins.
+
+        Softmax of the logits; a model whose ``final`` are no logits overrides this.
+        """
+        return decided(final.softmax(1)[:, 1], final)
 
     def encode_decode(self, inputs: dict[str, Tensor], batch_data_samples: list[SegDataSample] | None = None) -> Tensor:
         """``final`` scores (B, 2, H, W) at input size (mmseg's interface)."""

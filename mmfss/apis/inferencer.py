@@ -1,0 +1,259 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""FewShotInferencer: from a config, a checkpoint and a few annotated images to masks of anything."""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import groupby, islice
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.visualization import Visualizer
+from tqdm import tqdm
+
+from mmfss.structures import SupportBank
+
+from .images import ImageLike, load_image, rgb
+from .model import Geometry, build_model, find_config
+from .queries import NameBook, Query, find_queries
+from .registered_class import RegisteredClass
+from .results import SegmentationResult, mask_from_scores, to_half
+from .support_masks import support_mask
+from .writer import ResultWriter
+
+MAX_CLASSES = 254  # a mask has one byte a pixel, and 255 means ignored
+
+
+class FewShotInferencer:
+    """Registers classes by a few annotated images and segments them in others::
+
+        inferencer = FewShotInferencer('msanet/lite0_pascal_1shot', 'meta_learner.pth')
+        gear = inferencer.register('gear', ['a.jpg', 'b.jpg'], ['a.png', dict(box=(40, 30, 200, 180))])
+        for result in inferencer.stream('photos', gear, out_dir='found'):
+            print(result.name, result.mask.sum())
+
+    Images go through the test pipelines of the config, so results are those of an evaluation.
+
+    Args:
+        config (str | Path | Config): config of stage 2: its path, itself, or a name below ``configs``.
+        checkpoint (str | Path): file that training wrote, such as ``meta_learner.pth``.
+        device (str, optional): such as 'cuda:0' or 'cpu'. Defaults to a GPU where there is one.
+        show_progress (bool): show a progress bar. Defaults to True.
+
+    Raises:
+        FileNotFoundError: when config or checkpoint are missing.
+        ValueError: when the checkpoint is of another model, or the config cannot segment single images.
+    """
+
+    def __init__(self, config: str | Path | Config, checkpoint: str | Path, device: str | torch.device | None = None,
+                 show_progress: bool = True) -> None:
+        self.cfg = find_config(config)
+        self.model = build_model(self.cfg, checkpoint, device)
+        self.geometry = Geometry(self.cfg)
+        self.device = next(self.model.parameters()).device
+        self.show_progress = show_progress
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells this model's banks from those of other models."""
+        return self.model.fingerprint
+
+    # ------------------------------------------------------------------ supports
+
+    def register(self, name: str, images: ImageLike | Sequence[ImageLike], masks) -> RegisteredClass:
+        """Encode the supports of a class, once for any number of images.
+
+        Args:
+            name (str): what results call the class.
+            images: one or K images: path, (H, W, 3) uint8 RGB array, PIL image. Sizes may differ.
+            masks: one or K annotations in pixels of the image, see :func:`mmfss.apis.support_masks.support_mask`.
+
+        Raises:
+            FileNotFoundError, TypeError, ValueError: when an image or a mask is missing, unreadable or does not fit.
+        """
+        if not isinstance(name, str) or not name.strip():
+            raise ValueError(f'the name of a class is a text, not {name!r}')
+        images, masks = _listed(images), _listed(masks)
+        if len(images) != len(masks) or not images:
+            raise ValueError(f"class '{name}': {len(images)} support images and {len(masks)} masks; give one mask for "
+                             'each image, at least one')
+        banks, key = [], hashlib.blake2b(digest_size=12)
+        for number, (image, mask) in enumerate(zip(images, masks, strict=True), 1):
+            bank, digest = self._encode(image, mask, f"support {number} of class '{name}'")
+            banks.append(bank)
+            key.update(digest)
+        return RegisteredClass(name, SupportBank.stack_shots(banks), key.hexdigest())
+
+    def extend(self, registered: RegisteredClass, images, masks) -> RegisteredClass:
+        """A registered class with further supports; see :meth:`register`."""
+        self.check(registered)
+        more = self.register(registered.name, images, masks)
+        key = hashlib.blake2b(f'{registered.key} {more.key}'.encode(), digest_size=12).hexdigest()
+        bank = registered.bank.to(self.device).extend(more.bank)
+        return RegisteredClass(registered.name, bank, key)
+
+    def check(self, registered: RegisteredClass) -> None:
+        """Refuse what this model cannot use.
+
+        Raises:
+            TypeError: when it is no registered class.
+            ValueError: when another model made it.
+        """
+        if not isinstance(registered, RegisteredClass):
+            raise TypeError(f'expected a RegisteredClass, got a {type(registered).__name__}; `register` makes one, '
+                            'RegisteredClass.load reads one')
+        found = registered.bank.fingerprint
+        if found != self.fingerprint:
+            raise ValueError(f"the bank of class '{registered.name}' was made by another model: its fingerprint is "
+                             f'{found or "not recorded"}, that of this model is {self.fingerprint}. Use the checkpoint '
+                             'it was made with, or register the class again')
+
+    @torch.no_grad()
+    def _encode(self, image: ImageLike, annotation, name: str) -> tuple[SupportBank, bytes]:
+        """Bank of one shot and a digest of the support."""
+        loaded = load_image(image, self.geometry.loader, name)
+        called = loaded['img_path'] if loaded['img_path'] == name else f'the image {loaded["img_path"]}'
+        mask = support_mask(annotation, loaded['img'].shape[:2], called)
+        packed = self.geometry.support(loaded, mask)
+        labels = packed['data_samples'].gt_sem_seg.data  # (1, h, w)
+        if not (labels == 1).any():
+            raise ValueError(f'the object of {called} is too small: nothing of its {int((mask == 1).sum())} pixels is '
+                             f'left at the size of the network ({labels.shape[-1]}x{labels.shape[-2]}). Cut out the '
+                             'part of the image around it')
+        inputs = self.model.data_preprocessor.normalize(packed['inputs'].to(self.device))  # (3, h, w)
+        bank = self.model.encode_support(inputs[None, None], labels[None].to(self.device))
+        return bank, hashlib.blake2b(rgb(loaded).tobytes() + mask.tobytes(), digest_size=12).digest()
+
+    # ------------------------------------------------------------------ queries
+
+    def __call__(self, images, banks, batch_size: int = 4, threshold: float = 0.5, out_dir: str | Path | None = None,
+                 show: bool = False, skip_existing: bool = False) -> list[SegmentationResult]:
+        """As :meth:`stream`, all results in a list: for as many images as fit into memory."""
+        return list(self.stream(images, banks, batch_size, threshold, out_dir, show, skip_existing))
+
+    def stream(self, images, banks: RegisteredClass | Sequence[RegisteredClass], batch_size: int = 4,
+               threshold: float = 0.5, out_dir: str | Path | None = None, show: bool = False,
+               skip_existing: bool = False) -> Iterator[SegmentationResult]:
+        """Segment images one batch after another; memory does not grow with their number.
+
+        Everything that can be checked beforehand is checked by this call, before the first result.
+
+        Args:
+            images: one or a list of: path of an image or video, folder, glob, (H, W, 3) uint8 RGB array, PIL image.
+            banks: one or N registered classes.
+            batch_size (int): images that the network sees at once. Defaults to 4.
+            threshold (float): a pixel belongs to the class of the highest probability where that is at least so much,
+                else to the background; 0..1. Defaults to 0.5, an evaluation's decision.
+            out_dir (str | Path, optional): write masks, overlays, videos and COCO's JSON there, see
+                :class:`mmfss.apis.writer.ResultWriter`.
+            show (bool): show each overlay in a window until a key is pressed. Defaults to False.
+            skip_existing (bool): leave out images that an earlier run into ``out_dir`` finished with the same model,
+                banks and threshold; they give no result here, and stay in the JSON. Defaults to False.
+
+        Yields:
+            SegmentationResult: of each image, in order.
+
+        Raises:
+            FileNotFoundError, TypeError, ValueError: about the input.
+            OSError: when a file cannot be written; what is finished stays.
+        """
+        classes = self._check_classes(banks)
+        if not 0 <= threshold <= 1:
+            raise ValueError(f'`threshold` is a probability, 0 to 1; it is {threshold}')
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f'`batch_size` is {batch_size!r}; it must be a whole number of at least 1')
+        if skip_existing and out_dir is None:
+            raise ValueError('`skip_existing` needs the `out_dir` of the earlier run')
+        if show:
+            _check_display()
+        writer = None
+        if out_dir is not None:
+            settings = json.dumps([self.fingerprint, [(c.name, c.key) for c in classes], threshold])
+            writer = ResultWriter(out_dir, [c.name for c in classes],
+                                  hashlib.blake2b(settings.encode(), digest_size=8).hexdigest())
+        sources = find_queries(images, NameBook(writer.names if writer else None))
+        return self._run(sources, classes, batch_size, threshold, writer, show, skip_existing)
+
+    def _check_classes(self, banks) -> list[RegisteredClass]:
+        classes = _listed(banks)
+        for registered in classes:
+            self.check(registered)
+        names = [registered.name for registered in classes]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f'give at least one class, each with a name of its own; the names are {names}')
+        if len(names) > MAX_CLASSES:
+            raise ValueError(f'{len(names)} classes at once, possible are {MAX_CLASSES}: a mask has one byte a pixel')
+        return classes
+
+    def _run(self, sources, classes, batch_size, threshold, writer, show,
+             skip_existing) -> Iterator[SegmentationResult]:
+        names = tuple(registered.name for registered in classes)
+        banks = [registered.bank.to(self.device) for registered in classes]
+        bar = tqdm(total=sum(map(len, sources)), unit='image', disable=not self.show_progress,
+                   mininterval=0.5 if sys.stderr.isatty() else 20)
+        try:
+            for source in sources:
+                queries, count = iter(source), 0
+                while batch := list(islice(queries, batch_size)):
+                    count += len(batch)
+                    todo = [q for q in batch if not (skip_existing and writer.finished(q))]
+                    for query, image, scores in self._segment(todo, banks):
+                        mask = mask_from_scores(scores, threshold)
+                        result = SegmentationResult(query.name, mask, scores, names, image, query.source)
+                        if writer is not None:
+                            writer.write(result, query)
+                        if show:
+                            Visualizer().show(result.overlay(), win_name=result.name)
+                        bar.update()
+                        yield result
+                    bar.update(len(batch) - len(todo))
+                if writer is not None and source.video is not None:
+                    writer.write_video(source, count)
+        except BaseException:  # Ctrl-C, a full disk, a broken image, a caller that has seen enough
+            if writer is not None:
+                try:
+                    writer.close()
+                except OSError:
+                    pass  # the first error counts; the next run makes the JSON
+            raise
+        else:
+            if writer is not None:
+                writer.close()
+        finally:
+            bar.close()
+
+    @torch.no_grad()
+    def _segment(self, queries: list[Query],
+                 banks: list[SupportBank]) -> Iterator[tuple[Query, np.ndarray, np.ndarray]]:
+        """Query, image (H, W, 3) uint8 RGB and probabilities (N, H, W) float16 of a batch."""
+        loaded = [load_image(query.image, self.geometry.loader, query.name) for query in queries]
+        packed = [self.geometry.query(results) for results in loaded]
+        images = [rgb(results) for results in loaded]
+        del loaded
+        # A geometry that keeps the aspect gives images of several sizes.
+        for size, group in groupby(range(len(queries)), key=lambda i: tuple(packed[i]['inputs'].shape[-2:])):
+            group = list(group)
+            inputs = torch.stack([packed[i]['inputs'] for i in group]).to(self.device)  # (B, 3, h, w)
+            features = self.model.extract_feat(self.model.data_preprocessor.normalize(inputs))
+            finals = [self.model.segment(features, bank)['final'] for bank in banks]  # N x (B, 2, h', w')
+            for row, i in enumerate(group):
+                sample = packed[i]['data_samples']
+                scores = [self.model.foreground_probability(self.model.restore(final[row:row + 1], size, sample)[None])
+                          for final in finals]  # N x (1, H, W)
+                yield queries[i], images[i], np.concatenate([to_half(score) for score in scores])
+
+
+def _listed(value) -> list:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _check_display() -> None:
+    """Refuse to open windows where there is no display, before any work."""
+    inline = 'inline' in matplotlib.get_backend().lower()
+    if sys.platform.startswith('linux') and not inline and not {'DISPLAY', 'WAYLAND_DISPLAY'} & os.environ.keys():
+        raise ValueError('`show` needs a display, and there is none; write the overlays with `out_dir` instead')

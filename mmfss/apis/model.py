@@ -1,0 +1,132 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""A trained model as inference needs it: config by path or name, weights, fingerprint, test geometry."""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmcv.transforms import LoadAnnotations, LoadImageFromFile
+from mmengine.config import Config
+from torch import nn
+
+import mmfss
+from mmfss.datasets.few_shot_dataset import build_transforms
+from mmfss.datasets.transforms import ScoreAtNetworkSize, WeakAnnotation
+from mmfss.engine.model_loading import load_model
+from mmfss.engine.stages import resolve_config
+
+# Fields of a model config that leave what it computes for a user's image as it is.
+_WITHOUT_EFFECT = ('comparison_heads', 'feature_cache_gb', 'base_checkpoint', 'loss_decode', 'log_base_loss',
+                   'train_cfg', 'test_cfg', 'init_cfg')
+
+
+def find_config(config: str | Path | Config) -> Config:
+    """A config from itself, its path, or a model name such as 'lite0_pascal_1shot' or 'msanet/lite0_pascal_1shot'.
+
+    Raises:
+        FileNotFoundError: when there is none, with the names that are near.
+        ValueError: when several configs have the name.
+    """
+    if isinstance(config, Config):
+        return config
+    if Path(config).suffix == '.py':
+        return Config.fromfile(resolve_config(config))
+    named = _shipped_configs()
+    found = [name for name in named if name == str(config) or name.endswith(f'/{config}')]
+    if len(found) > 1:
+        raise ValueError(f"several configs are called '{config}': {', '.join(found)}. Give one of these names")
+    if not found:
+        short = {name.split('/')[-1]: name for name in named}
+        near = difflib.get_close_matches(str(config).split('/')[-1], short, 3, 0.4)
+        raise FileNotFoundError(f"there is no model '{config}'. Near are: {', '.join(near) or 'none'}. Give the path "
+                                'of a config file (.py), or a name below configs/')
+    return Config.fromfile(named[found[0]])
+
+
+def _shipped_configs() -> dict[str, Path]:
+    """Name ('msanet/r50_pascal_1shot') -> path, of the first folder `configs` that there is."""
+    package = Path(mmfss.__file__).parent
+    for root in (package.parent / 'configs', package / '.mim' / 'configs', Path('configs')):
+        if root.is_dir():
+            paths = sorted(p for p in root.rglob('*.py') if '_base_' not in p.parts)
+            return {p.relative_to(root).with_suffix('').as_posix(): p for p in paths}
+    return {}
+
+
+def build_model(cfg: Config, checkpoint: str | Path, device: str | None) -> nn.Module:
+    """The model of a config with all weights of a checkpoint, without what inference does not need.
+
+    Raises:
+        FileNotFoundError, ValueError: see :func:`mmfss.engine.model_loading.load_model`.
+    """
+    cfg = Config(cfg.to_dict(), filename=cfg.filename)
+    if 'model' in cfg:
+        cfg.model.pop('comparison_heads', None)  # they have no weights
+        cfg.model.pop('feature_cache_gb', None)
+    model, _ = load_model(cfg, str(checkpoint), device)
+    model.requires_grad_(False)
+    model.fingerprint = fingerprint(model, cfg.model)
+    return model
+
+
+def fingerprint(model: nn.Module, config: Mapping) -> str:
+    """Tells models apart: a digest of every weight and of what the config says about the computation."""
+    digest = hashlib.blake2b(digest_size=12)
+    kept = {key: value for key, value in dict(config).items() if key not in _WITHOUT_EFFECT}
+    digest.update(json.dumps(kept, sort_keys=True, default=str).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f'{name} {tuple(tensor.shape)} {tensor.dtype}'.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+class Geometry:
+    """The test pipelines of a config for images and masks that are given rather than listed.
+
+    Loading an image, geometry and packing are the config's own transforms; the mask takes the place of the step that
+    loads annotations. Left out are weak annotations, and judging at network size: results have the original size.
+
+    Args:
+        cfg (Config): with ``test_dataloader.dataset.query_pipeline`` and ``support_pipeline``.
+
+    Raises:
+        ValueError: when the pipelines are missing or do not load an image first.
+    """
+
+    def __init__(self, cfg: Config) -> None:
+        dataset = cfg.get('test_dataloader', {}).get('dataset', {})
+        self._steps = {}
+        for kind in ('query_pipeline', 'support_pipeline'):
+            steps = build_transforms(dataset.get(kind) or ())
+            if not steps or not isinstance(steps[0], LoadImageFromFile):
+                raise ValueError(f'{cfg.filename}: test_dataloader.dataset.{kind} must begin with LoadFewShotImage')
+            self._steps[kind] = [s for s in steps if not isinstance(s, (WeakAnnotation, ScoreAtNetworkSize))]
+        if not any(isinstance(s, LoadAnnotations) for s in self._steps['support_pipeline']):
+            raise ValueError(f'{cfg.filename}: test_dataloader.dataset.support_pipeline loads no annotation')
+
+    @property
+    def loader(self) -> LoadImageFromFile:
+        """The transform that loads a query from a file."""
+        return self._steps['query_pipeline'][0]
+
+    def query(self, loaded: dict) -> dict:
+        """``inputs`` (3, h, w) and ``data_samples`` of a loaded image (results with ``img``)."""
+        return self._run('query_pipeline', loaded)
+
+    def support(self, loaded: dict, mask: np.ndarray) -> dict:
+        """As :meth:`query`, with the mask (H, W) 0/1/255 moved along; its sample holds ``gt_sem_seg``."""
+        return self._run('support_pipeline', loaded, mask)
+
+    def _run(self, kind: str, results: dict, mask: np.ndarray | None = None) -> dict:
+        results = dict(results)
+        for step in self._steps[kind][1:]:
+            if not isinstance(step, LoadAnnotations):
+                results = step(results)
+            elif mask is not None:
+                results['gt_seg_map'] = mask
+                results.setdefault('seg_fields', []).append('gt_seg_map')
+        return results

@@ -1,0 +1,202 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""What a user wants segmented (files, folders, globs, videos, arrays) to a sequence of named images."""
+
+import glob
+import hashlib
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+
+import mmcv
+import numpy as np
+from PIL import Image
+
+from mmfss.datasets.folder import natural_order
+
+from .images import ImageLike, check_file
+
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg')
+
+
+@dataclass(frozen=True)
+class Query:
+    """An image to segment.
+
+    Attributes:
+        name (str): unique; of a video's frame 'VIDEO/000012'.
+        image: path, (H, W, 3) uint8 RGB array or PIL image.
+        source (str): path, of a frame with '#' and its index; '' for an image that is no file.
+        identity (str): where it comes from, the same in a later run; a name belongs to one identity.
+        stamp (str): changes with the content: size and time of a file, digest of an array.
+    """
+
+    name: str
+    image: ImageLike = field(repr=False)
+    source: str
+    identity: str
+    stamp: str
+
+
+class NameBook:
+    """Gives every source a name of its own: its stem, and where that is taken its folder in front.
+
+    Args:
+        taken (dict[str, str]): name -> identity of an earlier run into the same folder.
+    """
+
+    def __init__(self, taken: dict[str, str] | None = None) -> None:
+        self._owners = dict(taken or {})
+        self._names = {owner: name for name, owner in self._owners.items()}
+
+    def name(self, identity: str, path: Path) -> str:
+        """The name of a source."""
+        if identity in self._names:
+            return self._names[identity]
+        for name in self._candidates(path):
+            if name not in self._owners:
+                self._owners[name], self._names[identity] = identity, name
+                return name
+        raise AssertionError('the candidates never end')
+
+    @staticmethod
+    def _candidates(path: Path) -> Iterator[str]:
+        folder = path.absolute().parent.name
+        yield path.stem
+        yield f'{folder}_{path.stem}'
+        yield f'{folder}_{path.name.replace(".", "_")}'
+        for number in itertools.count(2):
+            yield f'{path.stem}_{number}'
+
+
+class ImageList:
+    """Images that are segmented batch after batch; each is read when its turn comes."""
+
+    video = None
+
+    def __init__(self, images: list, book: NameBook) -> None:
+        self.images, self.book = images, book
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __iter__(self) -> Iterator[Query]:
+        for index, image in enumerate(self.images):
+            if isinstance(image, (str, PathLike)):
+                path, identity, stamp = Path(image), str(Path(image).absolute()), _file_stamp(Path(image))
+            else:
+                path, stamp = Path(getattr(image, 'filename', '') or f'image_{index:06d}'), _digest(image)
+                identity = f'{stamp} {index}'  # the same array twice is two images
+            source = str(image) if isinstance(image, (str, PathLike)) else ''
+            yield Query(self.book.name(identity, path), image, source, identity, stamp)
+
+
+class Video:
+    """Frames of a video, decoded one after another.
+
+    Raises:
+        ValueError: It cannot be decoded.
+    """
+
+    def __init__(self, path: Path, book: NameBook) -> None:
+        self.path = path
+        reader = mmcv.VideoReader(str(path), cache_capacity=1)
+        if not reader.opened or reader.frame_cnt < 1 or reader.read() is None:
+            raise ValueError(f'The video {path} cannot be decoded. Convert it, for example: ffmpeg -i {path} '
+                             '-c:v libx264 -pix_fmt yuv420p converted.mp4')
+        self.fps = reader.fps or 25.0
+        self._frames = reader.frame_cnt
+        self.name = book.name(str(path.absolute()), path)
+
+    @property
+    def video(self) -> 'Video':
+        """Itself: tells videos from images."""
+        return self
+
+    def __len__(self) -> int:
+        """Number of frames that the file claims to have."""
+        return self._frames
+
+    def __iter__(self) -> Iterator[Query]:
+        stamp = _file_stamp(self.path)
+        reader = mmcv.VideoReader(str(self.path), cache_capacity=1)
+        index = 0
+        while (frame := reader.read()) is not None:  # (H, W, 3) BGR
+            yield Query(f'{self.name}/{index:06d}', np.ascontiguousarray(frame[..., ::-1]), f'{self.path}#{index}',
+                        f'{self.path.absolute()}#{index}', stamp)
+            index += 1
+
+
+def find_queries(images, book: NameBook) -> list[ImageList | Video]:
+    """Everything to segment, in order; files are checked by their first bytes.
+
+    Args:
+        images: One or a list of: path of an image or a video; folder (its images, not those below); glob ('**' goes
+            below); (H, W, 3) uint8 RGB array; PIL image.
+        book (NameBook): gives the names.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        ValueError: A folder or glob holds no image, a file is none, or there is nothing at all.
+    """
+    given = list(images) if isinstance(images, Sequence) and not isinstance(images, (str, bytes)) else [images]
+    sources: list[ImageList | Video] = []
+
+    def add(image) -> None:
+        if isinstance(image, Path) and image.suffix.lower() in VIDEO_SUFFIXES:
+            sources.append(Video(image, book))
+        elif sources and sources[-1].video is None:
+            sources[-1].images.append(image)
+        else:
+            sources.append(ImageList([image], book))
+
+    for item in given:
+        if isinstance(item, (str, PathLike)):
+            for path in _paths(item):
+                if path.suffix.lower() not in VIDEO_SUFFIXES:
+                    check_file(path)
+                elif not path.is_file():
+                    raise FileNotFoundError(f'There is no video {path}. Check the path.')
+                add(path)
+        elif isinstance(item, (np.ndarray, Image.Image)):
+            add(item)
+        else:
+            raise TypeError(f'cannot segment a {type(item).__name__}; give paths, (H, W, 3) uint8 RGB arrays or PIL '
+                            'images')
+    if not sources:
+        raise ValueError('There is no image to segment: the list is empty.')
+    return sources
+
+
+def _paths(given: str | PathLike) -> list[Path]:
+    """The files that a path, folder or glob stands for, in natural order."""
+    path = Path(given)
+    if path.is_dir():
+        found = [p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
+        if not found:
+            below = next((p for p in path.rglob('*') if p.suffix.lower() in IMAGE_SUFFIXES), None)
+            hint = f" There are some below: try '{path}/**/*{below.suffix}'." if below else ''
+            raise ValueError(f'The folder {path} holds no image ({", ".join(IMAGE_SUFFIXES)}).{hint}')
+    elif any(c in str(given) for c in '*?[') and not path.exists():
+        found = [p for p in map(Path, glob.glob(str(given), recursive=True))
+                 if p.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES and p.is_file()]
+        if not found:
+            raise ValueError(f'No image or video matches {given}. Check the pattern (put it in quotes in a shell; ** '
+                             'goes into folders below).')
+    else:
+        return [path]
+    return sorted(found, key=lambda p: natural_order(str(p)))
+
+
+def _file_stamp(path: Path) -> str:
+    facts = path.stat()
+    return f'{facts.st_size} {facts.st_mtime_ns}'
+
+
+def _digest(image: np.ndarray | Image.Image) -> str:
+    array = np.ascontiguousarray(image)
+    digest = hashlib.blake2b(array.tobytes(), digest_size=12)
+    digest.update(str(array.shape).encode())
+    return digest.hexdigest()

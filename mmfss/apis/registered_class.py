@@ -1,0 +1,71 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""RegisteredClass: a name and what its supports contribute, as a file or in memory."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from mmfss.engine.safe_io import atomic_torch_save
+from mmfss.structures import SupportBank
+
+CURE = 'Free some space or save it elsewhere'
+
+
+@dataclass(frozen=True)
+class RegisteredClass:
+    """A class that a model can segment: :meth:`FewShotInferencer.register` makes it.
+
+    Attributes:
+        name (str): what results call the class.
+        bank (SupportBank): of one episode, K shots; its fingerprint says which model made it.
+        key (str): digest of the support images and masks; '' when they are not known.
+    """
+
+    name: str
+    bank: SupportBank
+    key: str = ''
+
+    @property
+    def num_shots(self) -> int:
+        """K, the number of supports."""
+        return self.bank.num_shots
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the bank takes, in bytes."""
+        return self.bank.nbytes
+
+    def save(self, path: str | Path) -> None:
+        """Write a file that :meth:`load` reads, whole or not at all.
+
+        Raises:
+            OSError: when it cannot be written.
+        """
+        tensors = {name: t.contiguous().cpu() for name, t in self.bank.tensors.items()}
+        atomic_torch_save(dict(name=self.name, key=self.key, fingerprint=self.bank.fingerprint, tensors=tensors), path,
+                          CURE)
+
+    @classmethod
+    def load(cls, path: str | Path) -> 'RegisteredClass':
+        """Read a class that was saved; a file of :meth:`SupportBank.save` gets the file's name.
+
+        Whether the bank fits a model is checked when that model is asked to use it.
+
+        Raises:
+            FileNotFoundError: when there is no such file.
+            ValueError: when it holds something else.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f'there is no bank {path}; `RegisteredClass.save` or `demo/segment.py --save-bank` '
+                                    'writes one')
+        try:
+            content = torch.load(path, map_location='cpu', weights_only=True)
+            bank = SupportBank(content['tensors'], content['fingerprint'])
+        except Exception as error:  # torch, pickle and zip each have their own
+            raise ValueError(f'{path} is no bank ({type(error).__name__}). A checkpoint is not one; register the class '
+                             'again and save it') from error
+        key = content.get('key') or hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+        return cls(content.get('name') or path.stem, bank, key)

@@ -1,0 +1,153 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""What a user gives as the annotation of a support, to labels: 0 background, 1 object, 255 ignored."""
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+IGNORE = 255
+POINT_RADIUS = 0.02  # of the longer side: such a disc still covers several pixels of a network's small input
+_KINDS = ('a path, an array, a PIL image, or dict(box=...), dict(polygon=...), dict(points=...), '
+          'dict(mask=..., value=...)')
+
+
+def support_mask(annotation, shape: tuple[int, int], image: str) -> np.ndarray:
+    """Labels of one support.
+
+    Args:
+        annotation: One of
+
+            - a mask: path of an image file, (H, W) array, PIL image. Either black and white (0 and 255), or indices
+              (0 and 1), where 255 besides 1 is a pixel to leave out, as in VOC. A mask of 255 alone is all object;
+            - ``dict(mask=..., value=7)``: a mask of several classes, of which 7 is the object and 255 left out;
+            - ``dict(box=(x1, y1, x2, y2))``: everything from (x1, y1) to before (x2, y2);
+            - ``dict(polygon=[(x, y), ...])``: its inside, or a list of polygons;
+            - ``dict(points=[(x, y), ...])``: a disc around each; ``radius=`` pixels, by default 2 % of the longer side.
+        shape (tuple[int, int]): Height and width of the image, in whose pixels all coordinates are.
+        image (str): How errors name the image.
+
+    Returns:
+        np.ndarray: (H, W) uint8.
+
+    Raises:
+        FileNotFoundError: There is no such mask.
+        TypeError: It is none of these.
+        ValueError: The mask is unreadable, of another size, empty, or of several values; or coordinates miss the image.
+    """
+    if isinstance(annotation, dict) and 'mask' not in annotation:
+        labels, name = _draw(annotation, shape, image), f'the annotation of {image}'
+    else:
+        value = None
+        if isinstance(annotation, dict):
+            annotation, value = annotation['mask'], annotation.get('value')
+        values, name = _read(annotation, image)
+        if values.shape != tuple(shape):
+            turned = (' Its sides are swapped: the camera noted a rotation (EXIF) that the mask does not have; turn '
+                      'the mask upright.' if values.shape == tuple(shape)[::-1] and shape[0] != shape[1] else '')
+            raise ValueError(f'{name} is {values.shape[1]}x{values.shape[0]} pixels, {image} is {shape[1]}x{shape[0]}. '
+                             f'Draw the mask on the image itself, at its full size.{turned}')
+        labels = _to_labels(values, value, name)
+    if not (labels == 1).any():
+        raise ValueError(f'{name} is empty: no pixel belongs to the object. Mark it, or leave this support out.')
+    return labels
+
+
+def _read(mask, image: str) -> tuple[np.ndarray, str]:
+    """Mask values (H, W), and how errors name the mask."""
+    if isinstance(mask, (str, PathLike)):
+        name = f'The mask {mask}'
+        if not Path(mask).is_file():
+            raise FileNotFoundError(f'There is no mask {mask} (for {image}). Check the path.')
+        try:
+            with Image.open(mask) as opened:
+                values = _values(opened)
+        except Exception as error:  # each decoder raises its own kind
+            raise ValueError(f'{name} cannot be read ({error}). Save it as a PNG again.') from error
+    elif isinstance(mask, Image.Image):
+        name, values = f'the mask of {image}', _values(mask)
+    elif isinstance(mask, np.ndarray):
+        name, values = f'the mask of {image}', mask
+    else:
+        raise TypeError(f'the mask of {image} is a {type(mask).__name__}; give {_KINDS}')
+    if values.ndim == 3:
+        colours = values[..., :3]
+        if (colours != colours[..., :1]).any():
+            raise ValueError(f'{name} is in colours. Save it in black and white, or as class indices.')
+        values = colours[..., 0]
+    if values.ndim != 2:
+        raise ValueError(f'{name} is an array of shape {values.shape}; a mask has height and width.')
+    return values, name
+
+
+def _values(mask: Image.Image) -> np.ndarray:
+    """Bits, indices or grey values as they are stored; of grey with alpha the grey."""
+    return np.asarray(mask.convert('L') if mask.mode == 'LA' else mask)
+
+
+def _to_labels(values: np.ndarray, value: int | None, name: str) -> np.ndarray:
+    if values.dtype == bool:
+        return values.astype(np.uint8)
+    found = np.unique(values)
+    if value is not None:
+        if value not in found:
+            raise ValueError(f'{name} holds no pixel of value {value}; it holds {_listed(found)}.')
+        labels = (values == value).astype(np.uint8)
+        labels[(values == IGNORE) & (value != IGNORE)] = IGNORE
+        return labels
+    strange = found[~np.isin(found, (0, 1, IGNORE))]
+    if len(strange):
+        grey = ' Grey edges come from JPEG or smoothing: save it as PNG without.' if len(strange) > 8 else ''
+        raise ValueError(f'{name} holds the values {_listed(found)}; a mask is 0 and 255, or 0 and 1 (then 255 is left '
+                         f'out). Say which value is the object: dict(mask=..., value={strange[0]}), on the command '
+                         f'line --mask-value {strange[0]}.{grey}')
+    if 1 in found:
+        return values.astype(np.uint8)
+    return (values == IGNORE).astype(np.uint8)
+
+
+def _listed(values: np.ndarray) -> str:
+    shown = ', '.join(str(v) for v in values[:8])
+    return shown + (f' and {len(values) - 8} more' if len(values) > 8 else '')
+
+
+def _draw(annotation: dict, shape: tuple[int, int], image: str) -> np.ndarray:
+    """Labels (H, W) of a box, polygons or points."""
+    kinds = [kind for kind in ('box', 'polygon', 'points') if kind in annotation]
+    if len(kinds) != 1 or set(annotation) - {*kinds, *(['radius'] if kinds == ['points'] else [])}:
+        raise TypeError(f'the annotation of {image} is a dict of {sorted(annotation)}; give {_KINDS}')
+    kind, (H, W) = kinds[0], shape
+    labels = np.zeros(shape, np.uint8)
+    try:
+        if kind == 'box':
+            x1, y1, x2, y2 = (round(float(v)) for v in annotation['box'])
+            labels[max(y1, 0):max(y2, 0), max(x1, 0):max(x2, 0)] = 1
+        elif kind == 'polygon':
+            for corners in _polygons(annotation['polygon']):
+                cv2.fillPoly(labels, [np.rint(corners).astype(np.int32).reshape(-1, 1, 2)], 1)
+        else:
+            radius = annotation.get('radius') or max(1, round(POINT_RADIUS * max(shape)))
+            for x, y in annotation['points']:
+                if not (0 <= x < W and 0 <= y < H):
+                    raise ValueError(f'({x}, {y}) lies outside')
+                cv2.circle(labels, (round(float(x)), round(float(y))), int(radius), 1, -1)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f'the {kind} {annotation[kind]} of {image} ({W}x{H} pixels) cannot be drawn: {error}. A box '
+                         'is (x1, y1, x2, y2), a polygon at least three (x, y), points are (x, y), in pixels of the '
+                         'image.') from error
+    if not labels.any():
+        raise ValueError(f'the {kind} {annotation[kind]} covers no pixel of {image}, which is {W}x{H} pixels. '
+                         'Coordinates are (x, y) from the top left.')
+    return labels
+
+
+def _polygons(given: Sequence) -> list[np.ndarray]:
+    """One polygon or a list of them to arrays (M, 2)."""
+    several = np.ndim(given[0][0]) > 0
+    polygons = [np.asarray(polygon, float) for polygon in (given if several else [given])]
+    if any(p.ndim != 2 or p.shape[1] != 2 or len(p) < 3 for p in polygons):
+        raise ValueError('it has fewer than three corners')
+    return polygons

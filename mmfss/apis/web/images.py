@@ -1,0 +1,104 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""What a visitor hands in, made safe: image files, painted layers, typed boxes."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+# Not "whatever Pillow knows": some of its decoders start other programs.
+FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF', 'GIF')
+_NUMBERS = re.compile(r'[\s,;]+')
+
+
+def read_image(path: str | Path, name: str, max_pixels: int) -> np.ndarray:
+    """Read an uploaded image, upright.
+
+    Args:
+        path (str | Path): The uploaded file.
+        name (str): What the visitor calls it, for messages.
+        max_pixels (int): Larger images are refused before they are decoded.
+
+    Returns:
+        np.ndarray: (H, W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: When it is no image, is broken, or is too large.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            check_size(image.size, name, max_pixels)
+            return np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
+    except (UnidentifiedImageError, OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise ValueError(f'{name} cannot be read as an image. Give a whole file of one of these kinds: '
+                         f'{", ".join(FORMATS)}.') from error
+
+
+def check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
+    """Refuse an image (width, height) of more than ``max_pixels`` with a ValueError."""
+    width, height = size
+    if width * height > max_pixels:
+        raise ValueError(f'{name} has {width} x {height} pixels; at most {max_pixels / 1e6:g} million are taken. '
+                         'Make it smaller and try again.')
+
+
+def shrink(image: np.ndarray, max_side: int) -> np.ndarray:
+    """Scale an image (H, W, 3) down, never up, to a long side of ``max_side`` pixels."""
+    H, W = image.shape[:2]
+    scale = max_side / max(H, W)
+    if scale >= 1:
+        return image
+    return cv2.resize(image, (max(1, round(W * scale)), max(1, round(H * scale))), interpolation=cv2.INTER_AREA)
+
+
+def painted(layers: Sequence[Image.Image | None], size: tuple[int, int]) -> np.ndarray:
+    """Where a brush left colour on the layers of an editor.
+
+    Args:
+        layers (Sequence[Image.Image | None]): RGBA, transparent where nothing was painted.
+        size (tuple[int, int]): (H, W) of the image below.
+
+    Returns:
+        np.ndarray: (H, W) bool.
+    """
+    H, W = size
+    mask = np.zeros((H, W), bool)
+    for layer in layers:
+        if layer is None:
+            continue
+        if layer.size != (W, H):
+            layer = layer.resize((W, H), Image.Resampling.NEAREST)
+        alpha = np.asarray(layer.convert('RGBA'))[..., 3]
+        # Half of the strongest stroke: right for opaque and for see-through brushes.
+        mask |= alpha > max(8, int(alpha.max()) // 2)
+    return mask
+
+
+def box_around(mask: np.ndarray) -> tuple[int, int, int, int] | None:
+    """(x1, y1, x2, y2) of the pixels of a mask (H, W), x2 and y2 exclusive; None for an empty one."""
+    if not mask.any():
+        return None
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def parse_box(text: str, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Read ``x1, y1, x2, y2`` in pixels, cut to an image of size (H, W).
+
+    Raises:
+        ValueError: When it is not four numbers, or no part of the image.
+    """
+    H, W = size
+    try:
+        x1, y1, x2, y2 = (float(part) for part in _NUMBERS.split(text.strip(' ()[]')) if part)
+        box = tuple(round(min(max(v, 0), end)) for v, end in zip((x1, y1, x2, y2), (W, H, W, H), strict=True))
+    except (ValueError, OverflowError):
+        raise ValueError(f'The box "{text}" is not understood. Write four numbers in pixels: left, top, right, '
+                         'bottom, such as 40, 30, 200, 180.') from None
+    if box[2] <= box[0] or box[3] <= box[1]:
+        raise ValueError(f'The box {text} holds no part of the image of {W} x {H} pixels. Left must be smaller than '
+                         'right, top smaller than bottom.')
+    return box

@@ -1,0 +1,61 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""Running the page so that it listens where told, serves its own files only and calls nobody."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import gradio as gr
+from PIL import Image
+from starlette.middleware import Middleware
+
+from .gate import LOOPBACK, Gate
+from .page import CSS
+from .session import Limits
+
+FONTS = ('system-ui', '-apple-system', 'Segoe UI', 'DejaVu Sans', 'sans-serif')
+MONO = ('ui-monospace', 'Consolas', 'DejaVu Sans Mono', 'monospace')
+
+
+def serve(
+    app: gr.Blocks,
+    host: str = '127.0.0.1',
+    port: int | None = None,
+    max_upload_mb: float = 32,
+    limits: Limits | None = None,
+    block: bool = True,
+) -> str:
+    """Serve a page of :func:`mmfss.apis.web.build_app`.
+
+    Args:
+        app (gr.Blocks): The page.
+        host (str): Address to listen on. Defaults to loopback, so that only this machine reaches it.
+        port (int, optional): None takes the first free one from 7860.
+        max_upload_mb (float): Largest request, MiB: an upload or a painted image. Defaults to 32.
+        limits (Limits, optional): Whose ``max_pixels`` bounds what Pillow decodes.
+        block (bool): Return when interrupted (True), or at once with the server in a thread.
+
+    Returns:
+        str: Address of the page.
+
+    Raises:
+        OSError: When the port is taken.
+    """
+    folder = tempfile.TemporaryDirectory(prefix='mmfss_web_')
+    os.environ['GRADIO_TEMP_DIR'] = folder.name
+    # Pillow refuses more than twice this.
+    Image.MAX_IMAGE_PIXELS = (limits or Limits()).max_pixels // 2 + 1
+    size = int(max_upload_mb * 2**20)
+    gate = Middleware(Gate, max_body=size + 2**16, hosts=LOOPBACK if host in LOOPBACK else None)
+    app.queue(max_size=32, api_open=False, default_concurrency_limit=4)
+    theme = gr.themes.Default(primary_hue='blue', font=FONTS, font_mono=MONO)
+    _, url, _ = app.launch(
+        server_name=host, server_port=port, share=False, inbrowser=False, quiet=True, show_error=True,
+        max_file_size=size, allowed_paths=[], blocked_paths=[str(Path.cwd()), str(Path.home())],
+        enable_monitoring=False, run_history=False, footer_links=[], ssr_mode=False, pwa=False, mcp_server=False,
+        state_session_capacity=32, theme=theme, css=CSS, app_kwargs=dict(middleware=[gate]), prevent_thread_lock=True)
+    app.served_from = folder  # removed with the app
+    print(f'mmfss web demo: {url}', flush=True)
+    if block:
+        app.block_thread()
+    return url

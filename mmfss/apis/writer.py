@@ -1,0 +1,187 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""Results as files: palette PNGs, overlays, COCO's JSON, videos; every file whole or not at all."""
+
+import io
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import cv2
+import mmcv
+import numpy as np
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from mmfss.engine.safe_io import atomic_open, atomic_write, explain_write_error
+
+from .queries import Query, Video
+from .results import SegmentationResult, palette
+
+CURE = ('Finished files stay. Free some space and run the same again with skip_existing=True (command line: '
+        '--skip-existing)')
+
+
+class ResultWriter:
+    """Writes results into a folder and remembers there what is finished.
+
+    Files: ``masks/NAME.png`` (palette, value i is the i-th class), ``overlays/NAME.jpg``, ``overlays/VIDEO.mp4``,
+    ``annotations.json`` (COCO's format, masks as RLE) and ``annotations.jsonl``, one line an image, written as soon as
+    its files are there; ``annotations.json`` is made of it by :meth:`close`, so it holds earlier runs' images too.
+
+    Args:
+        out_dir (str | Path): the folder; made when missing.
+        class_names (Sequence[str]): the N classes.
+        settings (str): digest of whatever else decides about the result (model, banks, threshold).
+
+    Raises:
+        OSError: when the folder cannot be made.
+        ValueError: when it holds results of other classes.
+    """
+
+    def __init__(self, out_dir: str | Path, class_names: Sequence[str], settings: str) -> None:
+        self.root, self.class_names, self.settings = Path(out_dir), list(class_names), settings
+        self._log = self.root / 'annotations.jsonl'
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(error.errno, f'the output folder cannot be made ({error.strerror}); choose another',
+                          str(self.root)) from error
+        self._known = {}  # name -> (identity, stamp, settings)
+        for record in self._records():
+            if record['classes'] != self.class_names:
+                raise ValueError(f'{self.root} holds results of the classes {record["classes"]}, now it would be '
+                                 f'{self.class_names}: choose another output folder, or remove that one')
+            self._known[record['name']] = (record['identity'], record['stamp'], record['settings'])
+        self._palette = palette(len(self.class_names))
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Name -> identity of the images that are finished."""
+        owners = {name: known[0] for name, known in self._known.items()}
+        videos = {name.split('/')[0]: owner.split('#')[0] for name, owner in owners.items() if '/' in name}
+        return {**owners, **videos}
+
+    def finished(self, query: Query) -> bool:
+        """Whether exactly this was done before: same image, model, banks and threshold, and its files are there."""
+        wanted = (query.identity, query.stamp, self.settings)
+        return self._known.get(query.name) == wanted and all(p.is_file() for p in self.files(query.name))
+
+    def files(self, name: str) -> tuple[Path, Path]:
+        """Mask and overlay of an image."""
+        return self.root / 'masks' / f'{name}.png', self.root / 'overlays' / f'{name}.jpg'
+
+    def write(self, result: SegmentationResult, query: Query) -> None:
+        """Write mask and overlay, then note that they are there.
+
+        Raises:
+            OSError: when that fails; the message names the file, finished files stay.
+        """
+        mask_path, overlay_path = self.files(result.name)
+        image, png = Image.fromarray(result.mask, mode='P'), io.BytesIO()
+        image.putpalette(self._palette)
+        image.save(png, 'PNG')
+        atomic_write(png.getvalue(), mask_path, CURE)
+        _, jpeg = cv2.imencode('.jpg', result.overlay()[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
+        atomic_write(jpeg.tobytes(), overlay_path, CURE)
+        H, W = result.mask.shape
+        self._append(dict(
+            name=result.name, classes=self.class_names, identity=query.identity, stamp=query.stamp,
+            settings=self.settings,
+            image=dict(file_name=result.source or f'{result.name}.png', height=H, width=W,
+                       mask=mask_path.relative_to(self.root).as_posix(),
+                       overlay=overlay_path.relative_to(self.root).as_posix()),
+            annotations=[_annotation(result, i) for i in range(1, len(self.class_names) + 1)
+                         if (result.mask == i).any()]))
+        self._known[result.name] = (query.identity, query.stamp, self.settings)
+
+    def write_video(self, video: Video, num_frames: int) -> Path:
+        """The overlays of a video's frames as ``overlays/VIDEO.mp4``.
+
+        Raises:
+            OSError: when it cannot be written.
+        """
+        folder = self.root / 'overlays' / video.name
+        path = folder.with_suffix('.mp4') if '.' not in video.name else folder.with_name(f'{video.name}.mp4')
+        half = path.with_name(f'.{path.stem}.half.mp4')
+        try:
+            mmcv.frames2video(str(folder), str(half), fps=video.fps, fourcc='mp4v', end=num_frames, show_progress=False)
+            # OpenCV's writer is silent about a full disk: count what can be read again.
+            written = mmcv.VideoReader(str(half)).frame_cnt if half.is_file() else 0
+            if written != num_frames:
+                raise OSError(None, f'could not write the video: {written} of {num_frames} frames are in it. {CURE}',
+                              str(path))
+            os.replace(half, path)
+        finally:
+            with suppress(OSError):
+                half.unlink(missing_ok=True)
+        return path
+
+    def close(self) -> Path:
+        """Make ``annotations.json`` of all that is finished.
+
+        Raises:
+            OSError: when it cannot be written; the next run makes it.
+        """
+        path = self.root / 'annotations.json'
+        categories = [dict(id=i, name=name) for i, name in enumerate(self.class_names, 1)]
+        with atomic_open(path, CURE) as stream:
+            stream.write(f'{{"categories": {json.dumps(categories)},\n"images": ['.encode())
+            for index, record in enumerate(self._records()):
+                image = dict(id=index + 1, **record['image'])
+                stream.write(f'{"," if index else ""}\n{json.dumps(image)}'.encode())
+            stream.write(b'],\n"annotations": [')
+            number = 0
+            for index, record in enumerate(self._records()):
+                for annotation in record['annotations']:
+                    full = dict(id=number + 1, image_id=index + 1, **annotation)
+                    stream.write(f'{"," if number else ""}\n{json.dumps(full)}'.encode())
+                    number += 1
+            stream.write(b']}\n')
+        return path
+
+    def _records(self) -> Iterator[dict]:
+        """The last record of each image whose mask is there, one at a time; a line cut off by a kill is passed over."""
+        if not self._log.is_file():
+            return
+        last = {}
+        with open(self._log, 'rb') as lines:
+            for number, line in enumerate(lines):
+                with suppress(ValueError):
+                    last[json.loads(line)['name']] = number
+        kept = set(last.values())
+        with open(self._log, 'rb') as lines:
+            for number, line in enumerate(lines):
+                if number in kept:
+                    record = json.loads(line)
+                    if (self.root / record['image']['mask']).is_file():
+                        yield record
+
+    def _append(self, record: dict) -> None:
+        line = json.dumps(record).encode() + b'\n'
+        size = self._log.stat().st_size if self._log.is_file() else 0
+        try:
+            with open(self._log, 'ab') as stream:
+                if size and not self._ends_with_newline():
+                    stream.write(b'\n')  # a kill cut the last line off
+                stream.write(line)
+                stream.flush()
+        except OSError as error:
+            with suppress(OSError):
+                os.truncate(self._log, size)
+            raise OSError(error.errno, explain_write_error(error, self._log, CURE), str(self._log)) from error
+
+    def _ends_with_newline(self) -> bool:
+        with open(self._log, 'rb') as stream:
+            stream.seek(-1, os.SEEK_END)
+            return stream.read(1) == b'\n'
+
+
+def _annotation(result: SegmentationResult, index: int) -> dict:
+    """COCO's entry of one class in one image; ``score`` is the mean probability inside."""
+    region = result.mask == index
+    rle = coco_mask.encode(np.asfortranarray(region, np.uint8))
+    return dict(category_id=index, segmentation=dict(size=rle['size'], counts=rle['counts'].decode()),
+                area=int(region.sum()), bbox=[float(v) for v in coco_mask.toBbox(rle)], iscrowd=0,
+                score=round(float(result.scores[index - 1][region].mean(dtype=np.float64)), 4))
