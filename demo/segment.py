@@ -1,0 +1,181 @@
+#!/usr/bin/env python
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""Segment your own images by a few annotated ones.
+
+    python demo/segment.py CONFIG CHECKPOINT photos --support a.jpg a.png --support b.jpg b.png --out found
+    python demo/segment.py CONFIG CHECKPOINT 'photos/**/*.jpg' clip.mp4 --out found \\
+        --class gear --support a.jpg a.png --box b.jpg 40 30 200 180 --class wheel --bank wheel.pth
+
+CONFIG is a config file or a model name such as msanet/lite0_pascal_1shot; config and checkpoint stand side by side,
+before or after the images. Images are files, folders, globs and videos. What is said of a class (--support, --box,
+--polygon, --points, --mask-value, --bank, --save-bank) belongs to the --class before it; a single class needs none.
+"""
+
+import argparse
+import dataclasses
+import logging
+import sys
+import time
+import warnings
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+from PIL import Image
+
+CHECKPOINTS = ('.pth', '.pt', '.ckpt')
+
+
+@dataclass
+class ClassOptions:
+    """What the command line says about one class."""
+
+    name: str | None = None
+    bank: str | None = None
+    images: list[str] = field(default_factory=list)
+    masks: list = field(default_factory=list)
+    value: int | None = None
+    save: str | None = None
+
+
+class _ClassAction(argparse.Action):
+    """Puts an option into the class it belongs to."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        classes = namespace.classes
+        kind = option_string.lstrip('-')
+        starts = kind == 'class' or (kind == 'bank' and classes and classes[-1] != ClassOptions(classes[-1].name))
+        if starts or not classes:
+            classes.append(ClassOptions())
+        current = classes[-1]
+        try:
+            if kind == 'support':
+                annotation = values[1]
+            elif kind == 'box':
+                annotation = dict(box=[float(v) for v in values[1:]])
+            elif kind in ('polygon', 'points'):
+                annotation = {kind: [tuple(float(v) for v in pair.split(',')) for pair in values[1].split()]}
+        except ValueError:
+            parser.error(f'{option_string} {" ".join(values)}: coordinates are numbers, as in its help')
+        if kind in ('support', 'box', 'polygon', 'points'):
+            current.images.append(values[0])
+            current.masks.append(annotation)
+        else:
+            setattr(current, {'class': 'name', 'mask-value': 'value', 'save-bank': 'save'}.get(kind, kind), values)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The options of this tool."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage='%(prog)s CONFIG CHECKPOINT IMAGES... [--class NAME] --support IMAGE MASK [--support ...] --out DIR ...')
+    parser.set_defaults(classes=[])
+    parser.add_argument('paths', nargs='+', metavar='CONFIG CHECKPOINT IMAGES',
+                        help='config or model name, checkpoint, then images, folders, globs (in quotes), videos')
+    group = parser.add_argument_group('classes')
+    group.add_argument('--class', action=_ClassAction, metavar='NAME', help='begin a class')
+    group.add_argument('--support', nargs=2, action=_ClassAction, metavar=('IMAGE', 'MASK'),
+                       help='an annotated image; the mask is black and white, or 0 and 1')
+    group.add_argument('--box', nargs=5, action=_ClassAction, metavar=('IMAGE', 'X1', 'Y1', 'X2', 'Y2'),
+                       help='an image with a box around the object, in pixels')
+    group.add_argument('--polygon', nargs=2, action=_ClassAction, metavar=('IMAGE', '"X,Y X,Y X,Y"'),
+                       help='an image with an outline of the object')
+    group.add_argument('--points', nargs=2, action=_ClassAction, metavar=('IMAGE', '"X,Y X,Y"'),
+                       help='an image with points on the object')
+    group.add_argument('--mask-value', type=int, action=_ClassAction, metavar='N',
+                       help='which value of masks of several classes is the object')
+    group.add_argument('--bank', action=_ClassAction, metavar='FILE', help='a class that --save-bank saved')
+    group.add_argument('--save-bank', action=_ClassAction, metavar='FILE', help='save the class for later')
+    parser.add_argument('--name', help="name of the class when there is only one ('object')")
+    parser.add_argument('--out', metavar='DIR', help='folder of masks, overlays and annotations.json')
+    parser.add_argument('--threshold', type=float, default=0.5, help='smallest probability of an object (%(default)s)')
+    parser.add_argument('--batch-size', type=int, default=4, help='images at once (%(default)s)')
+    parser.add_argument('--skip-existing', action='store_true', help='leave out images that an earlier run finished')
+    parser.add_argument('--device', help="such as 'cuda:0' or 'cpu'; by default a GPU where there is one")
+    parser.add_argument('--show', action='store_true', help='show each overlay in a window')
+    parser.add_argument('--max-megapixels', type=float, metavar='N', help='accept images up to this size (89)')
+    return parser
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Options with ``config``, ``checkpoint``, ``queries`` and ``classes``."""
+    parser = make_parser()
+    args = parser.parse_intermixed_args(argv)
+    places = [i for i, (_, path) in enumerate(pairwise(args.paths)) if Path(path).suffix in CHECKPOINTS]
+    if len(places) != 1:
+        parser.error('give CONFIG CHECKPOINT side by side, the checkpoint ending in ' + ', '.join(CHECKPOINTS))
+    args.config, args.checkpoint = args.paths[places[0]:places[0] + 2]
+    args.queries = args.paths[:places[0]] + args.paths[places[0] + 2:]
+    if not args.classes or not all(c.images or c.bank for c in args.classes):
+        parser.error('each class needs at least one --support IMAGE MASK (or --box, --polygon, --points, --bank)')
+    if args.name:
+        if len(args.classes) > 1 or args.classes[0].name:
+            parser.error('--name is for a single class; use --class NAME before the options of each')
+        args.classes[0].name = args.name
+    if not args.queries and not any(c.save for c in args.classes):
+        parser.error('there is nothing to do: give images to segment, or --save-bank FILE')
+    if args.queries and not (args.out or args.show):
+        parser.error('say where the results go: --out DIR')
+    return args
+
+
+def register(inferencer, options: ClassOptions):
+    """The class that the options describe, saved where they say so."""
+    from mmfss.apis import RegisteredClass
+    registered = None
+    if options.bank:
+        registered = RegisteredClass.load(options.bank)
+        inferencer.check(registered)
+        if options.name:
+            registered = dataclasses.replace(registered, name=options.name)
+    if options.images:
+        masks = [dict(mask=mask, value=options.value) if isinstance(mask, str) else mask for mask in options.masks]
+        registered = (inferencer.extend(registered, options.images, masks) if registered else
+                      inferencer.register(options.name or 'object', options.images, masks))
+    if options.save:
+        registered.save(options.save)
+        print(f"class '{registered.name}', {registered.num_shots} shots, {registered.nbytes / 2**20:.1f} MiB: "
+              f'{options.save}')
+    return registered
+
+
+def run(args: argparse.Namespace) -> None:
+    """Register the classes, segment the images, say where the results are."""
+    from mmfss.apis import FewShotInferencer
+    inferencer = FewShotInferencer(args.config, args.checkpoint, args.device)
+    classes = [register(inferencer, options) for options in args.classes]
+    if not args.queries:
+        return
+    start, count, last = time.perf_counter(), 0, None
+    for result in inferencer.stream(args.queries, classes, args.batch_size, args.threshold, args.out, args.show,
+                                    args.skip_existing):
+        count, last = count + 1, result.name
+    seconds = time.perf_counter() - start
+    print(f'{count} images segmented in {seconds:.1f} s ({count / seconds:.1f} images/s) on {inferencer.device}')
+    if args.out:
+        out = Path(args.out)
+        print(f'masks {out / "masks"}, overlays {out / "overlays"}, COCO {out / "annotations.json"}')
+        if last:
+            print(f'overlay: {out / "overlays" / (last + ".jpg")}')
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    if args.max_megapixels is not None:
+        Image.MAX_IMAGE_PIXELS = round(args.max_megapixels * 1e6)
+    try:
+        run(args)
+    except (OSError, ValueError) as error:
+        print(f'segment.py: {error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print('\nsegment.py: interrupted. Finished files stay; the same command with --skip-existing goes on from '
+              'here.', file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == '__main__':
+    logging.disable(logging.INFO)  # mmengine tells every environment variable that a config reads
+    warnings.filterwarnings('ignore', category=UserWarning, module=r'mm(cv|seg|engine)\b')
+    sys.exit(main())
