@@ -69,6 +69,20 @@ def pascal(root: Path, phase: str = 'val', **kwargs) -> dict:
                    ann_file=f'ImageSets/Segmentation/{phase}.txt'), **kwargs}
 
 
+def write_class_folders(root: Path, names: tuple[str, ...], images: int = 11, mode: str = 'L',
+                        size: tuple[int, int] = (30, 36)) -> Path:
+    """Write ``CLASS/K.jpg`` and ``CLASS/K.png`` of (h, w) pixels: noise, a rectangle a row larger class by class."""
+    rng = np.random.default_rng(0)
+    for place, name in enumerate(names):
+        (root / name).mkdir(parents=True)
+        for k in range(1, images + 1):
+            mask = np.zeros(size, np.uint8)
+            mask[5:15 + place, 5:20] = 255
+            Image.fromarray(rng.integers(0, 255, (*size, 3), dtype=np.uint8)).save(root / name / f'{k}.jpg')
+            Image.fromarray(mask).convert(mode).save(root / name / f'{k}.png')
+    return root
+
+
 IMAGE = dict(type='LoadFewShotImage')
 LABELS = dict(type='LoadFewShotAnnotations')
 PACK = dict(type='PackEpisodeInputs')

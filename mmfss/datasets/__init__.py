@@ -4,6 +4,7 @@
 from . import transforms
 from .class_index import ClassIndex, load_class_index
 from .coco20i import COCO20iDataset
+from .divided_folder import DividedFolderDataset
 from .episodes import Episode, episodes_hash, read_episodes, write_episodes
 from .episodic_dataset import EpisodicDataset
 from .few_shot_dataset import FewShotSegDataset
@@ -22,7 +23,7 @@ from .shapes import ShapesDataset
 from .wrapped_dataset import WrappedFewShotDataset
 
 __all__ = [
-    'BalancedProtocol', 'BamProtocol', 'COCO20iDataset', 'ClassIndex', 'Episode',
+    'BalancedProtocol', 'BamProtocol', 'COCO20iDataset', 'ClassIndex', 'DividedFolderDataset', 'Episode',
     'EpisodeProtocol', 'EpisodicDataset', 'FSS1000Dataset', 'FewShotSegDataset', 'FolderFewShotDataset',
     'HdmnetProtocol', 'HsnetProtocol', 'MappedFewShotDataset',
     'Pascal5iDataset', 'PfenetProtocol', 'ShapesDataset', 'WrappedFewShotDataset', 'episodes_hash', 'load_class_index',

@@ -30,8 +30,8 @@ def build_transforms(pipeline: Sequence) -> list:
 class FewShotSegDataset(BaseSegDataset):
     """Images and index masks of one fold and phase.
 
-    Items are the images that the phase uses, in list order. With a ``pipeline`` it is a plain
-    mmseg data set (stage 1); :class:`EpisodicDataset` asks for its lists instead (stage 2).
+    Items are the images that the phase uses, in list order. With a ``pipeline`` it is a plain mmseg data set (stage 1);
+    :class:`EpisodicDataset` asks for its lists instead (stage 2).
 
     Args:
         data_root (str): Root folder of the data.
@@ -40,21 +40,20 @@ class FewShotSegDataset(BaseSegDataset):
         data_prefix (dict): Folders ``img_path`` and ``seg_map_path`` below ``data_root``.
         fold (int): Which quarter of the classes is novel, 0-3.
         phase (str): 'train' draws from base classes, 'val' (validation and test) from novel ones.
-        labels (str, optional): 'base' makes a data set of background and the base classes in
-            ascending order; novel classes become background 0, 255 stays 255 (MSANet, stage 1).
+        labels (str, optional): 'base' makes a data set of background and the base classes in ascending order; novel
+            classes become background 0, 255 stays 255 (MSANet, stage 1).
         candidate_area (int): An image is a candidate of a class that covers at least so many
             pixels of its mask. Defaults to 2048 = 2*32*32 (PFENet, BAM).
-        image_filter (str): 'candidates' keeps, in training, images that are a candidate of a base
-            class, and in validation those that are a candidate of a novel class. 'none' keeps all
-            (stage 1).
+        image_filter (str): 'candidates' keeps, in training, images that are a candidate of a base class, and in
+            validation those that are a candidate of a novel class. 'none' keeps all (stage 1).
         exclude_novel (bool): Training with 'candidates' leaves out every image in which a novel
             class occurs, as BAM does; False keeps them, as PFENet does.
         novel_classes (sequence, optional): Names or ids of the novel classes, for data whose
             split is not given by a benchmark.
         index_workers (int, optional): Threads that read masks for the class index.
         pipeline (sequence): Transforms of stage 1.
-        test_mode (bool, optional): Whether a corrupt file is an error (True) or a warning and
-            another draw (False). Defaults to True in phase 'val'.
+        test_mode (bool, optional): Whether a corrupt file is an error (True) or a warning and another draw (False).
+            Defaults to True in phase 'val'.
         metainfo (dict, optional): ``classes`` (the first is 'background') and ``palette``, where
             the class itself does not define them.
         **kwargs: Further arguments of :class:`mmseg.datasets.BaseSegDataset`.
@@ -96,16 +95,17 @@ class FewShotSegDataset(BaseSegDataset):
 
     # ------------------------------------------------------------------ classes
 
-    def _set_classes(self, metainfo: dict, novel_classes: Sequence | None) -> None:
-        """Sort the classes into base and novel ones."""
+    def _set_names(self, metainfo: dict) -> None:
         self.class_names = tuple(metainfo.get('classes') or self.METAINFO.get('classes', ()))
-        if len(self.class_names) < 3 or len(set(self.class_names)) < len(self.class_names):
-            raise ValueError(f'`metainfo.classes` needs background and two more, each once: {self.class_names}.')
+        if len(self.class_names) < 2 or len(set(self.class_names)) < len(self.class_names):
+            raise ValueError(f'`metainfo.classes` needs background and more, each once: {self.class_names}.')
         palette = metainfo.get('palette') or self.METAINFO.get('palette')
         if palette is None:
-            palette = np.random.default_rng(42).integers(0, 255, (len(self.class_names), 3))
-            palette = palette.tolist()
+            palette = np.random.default_rng(42).integers(0, 255, (len(self.class_names), 3)).tolist()
         self.class_palette = [list(color) for color in palette]
+
+    def _set_classes(self, metainfo: dict, novel_classes: Sequence | None) -> None:
+        self._set_names(metainfo)
         novel = self.split_classes() if novel_classes is None else novel_classes
         ids = range(1, len(self.class_names))
         novel = {self.class_names.index(c) if c in self.class_names else c for c in novel}
@@ -117,8 +117,7 @@ class FewShotSegDataset(BaseSegDataset):
 
     def split_classes(self) -> Sequence[int]:
         """Ids of the fold's novel classes; a benchmark overrides this."""
-        raise ValueError(f'{type(self).__name__} has no folds of its own: name the novel classes '
-                         'with `novel_classes`.')
+        raise ValueError(f'{type(self).__name__} has no folds of its own: name the novel classes with `novel_classes`.')
 
     @property
     def phase_class_ids(self) -> tuple[int, ...]:
@@ -168,10 +167,9 @@ class FewShotSegDataset(BaseSegDataset):
         keep = self._phase_images() & self._readable()
         if not keep.any():
             raise ValueError(
-                f'No image of {self.ann_file or self.data_prefix["img_path"]} is left for fold '
-                f'{self.fold}, phase {self.phase}. An image counts when a class of the phase '
-                f'covers `candidate_area` = {self.candidate_area} pixels: smaller images need a '
-                'smaller area (`--candidate-area N`).')
+                f'No image of {self.ann_file or self.data_prefix["img_path"]} is left for fold {self.fold}, phase '
+                f'{self.phase}. An image counts when a class of the phase covers `candidate_area` = '
+                f'{self.candidate_area} pixels: smaller images need a smaller area (`--candidate-area N`).')
         data = [info for info in self.data_list if keep[info['position']]]
         for info in data:
             info.update(self.describe(info['position']))
@@ -214,8 +212,7 @@ class FewShotSegDataset(BaseSegDataset):
         self._build_candidates()
 
     def _build_candidates(self) -> None:
-        self._positions = np.array(
-            [self.get_data_info(i)['position'] for i in range(len(self))], dtype=np.int64)
+        self._positions = np.array([self.get_data_info(i)['position'] for i in range(len(self))], dtype=np.int64)
         self._candidates = {}
         for class_id in self.phase_class_ids:
             big = self._index.areas(class_id)[self._positions] >= self.candidate_area
@@ -223,10 +220,9 @@ class FewShotSegDataset(BaseSegDataset):
         empty = [self.class_names[c] for c, found in self._candidates.items() if not len(found)]
         if empty and self.image_filter == 'candidates':
             print_log(
-                f'{self.phase} images of fold {self.fold}: no image in which {", ".join(empty)} '
-                f'covers {self.candidate_area} pixels or more; episodes leave '
-                f'{"this class" if len(empty) == 1 else "these classes"} out.',
-                'current', logging.WARNING)
+                f'{self.phase} images of fold {self.fold}: no image in which {", ".join(empty)} covers '
+                f'{self.candidate_area} pixels or more; episodes leave '
+                f'{"this class" if len(empty) == 1 else "these classes"} out.', 'current', logging.WARNING)
 
     def get_subset_(self, indices) -> None:
         """Keep a subset of the images; candidates are then drawn from it alone."""
@@ -247,9 +243,13 @@ class FewShotSegDataset(BaseSegDataset):
             self.full_init()
         return self._candidates[class_id]
 
+    def support_positions(self, class_id: int) -> np.ndarray:
+        """Positions in the whole list, ascending, of what an evaluation may draw as supports of a class."""
+        return self._positions[self.candidates(class_id)]
+
     def pool(self, class_id: int, without: int) -> np.ndarray:
-        """Positions in the whole list, before filtering, of images in which ``class_id`` covers
-        the candidate area and ``without`` does not occur: supports of a wrong class."""
+        """Positions in the whole list, before filtering, of images in which ``class_id`` covers the candidate area and
+        ``without`` does not occur: supports of a wrong class."""
         index = self._index
         fits = (index.areas(class_id) >= self.candidate_area) & (index.areas(without) == 0)
         return np.flatnonzero(fits & (index.image_sizes != UNREADABLE).all(axis=1))
@@ -281,9 +281,9 @@ class FewShotSegDataset(BaseSegDataset):
         image, mask = self._paths(self.name(position))
         present = set(self.labels_of(position))
         return dict(
-            name=self.name(position), position=int(position), img_path=image, seg_map_path=mask,
-            class_ids=tuple(c for c in self.phase_class_ids if c in present),
-            label_map=self.label_map, reduce_zero_label=False, seg_fields=[])
+            name=self.name(position), position=int(position), img_path=image, seg_map_path=mask, seg_fields=[],
+            class_ids=tuple(c for c in self.phase_class_ids if c in present), label_map=self.label_map,
+            reduce_zero_label=False)
 
     def _paths(self, name: str) -> tuple[str, str]:
         return (os.path.join(self.data_prefix['img_path'], name + self.img_suffix),

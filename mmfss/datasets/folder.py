@@ -71,13 +71,16 @@ class FolderFewShotDataset(MappedFewShotDataset):
         else:
             if isinstance(novel_classes, str):
                 novel_classes = read_class_list(os.path.join(data_root, novel_classes))
-            base = [name for name in class_folders(data_root) if name not in set(novel_classes)]
+            base = self._base_classes(data_root, novel_classes)
         # Base classes come first: their ids do not depend on what is tested.
         self._check_classes(data_root, [*base, *novel_classes])
         super().__init__(
             data_root=data_root, novel_classes=list(novel_classes), candidate_area=candidate_area,
             metainfo=dict(classes=(BACKGROUND, *base, *novel_classes)), img_suffix=img_suffix,
             seg_map_suffix=seg_map_suffix, **kwargs)
+
+    def _base_classes(self, data_root: str, novel_classes: Sequence[str]) -> list[str]:
+        return [name for name in class_folders(data_root) if name not in set(novel_classes)]
 
     @staticmethod
     def _read_splits(data_root: str, splits: str | dict) -> dict[str, list[str]]:
@@ -167,14 +170,19 @@ def class_folders(data_root: str) -> list[str]:
     return sorted(f.name for f in os.scandir(data_root) if f.is_dir() and not f.name.startswith('.'))
 
 
-def read_class_list(path: str) -> list[str]:
-    """Class names of a text file, one a line.
+def read_class_list(path: str, what: str = 'class list', entry: str = 'class name') -> list[str]:
+    """Names of a text file, one a line.
+
+    Args:
+        path: The file.
+        what: What it is, for the error.
+        entry: What a line holds.
 
     Raises:
         FileNotFoundError: There is no such file.
     """
     if not os.path.isfile(path):
-        raise FileNotFoundError(f'The class list {path} does not exist. It holds one class name a line.')
+        raise FileNotFoundError(f'The {what} {path} does not exist. It holds one {entry} a line.')
     with open(path) as file:
         return [line.strip() for line in file if line.strip()]
 

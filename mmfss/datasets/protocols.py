@@ -102,20 +102,20 @@ class EpisodeProtocol:
         """
         classes = self._drawable(dataset, shots)
         self.prepare(dataset, classes)
-        candidates = {c: dataset.candidates(c).tolist() for c in classes}
+        pools = {c: dataset.support_positions(c).tolist() for c in classes}
         drawn = []
         for run in range(self.runs):
             for episode in range(self.episodes):
                 draw = Draw(self.seed, run, episode)
                 query, class_id = self.next_query(run, episode, draw)
-                others = Others(candidates[class_id], query)
+                place = dataset.position(query)
+                others = Others(pools[class_id], place)
                 if self.distinct_supports:
                     supports = draw.sample(others, shots)
                 else:
                     supports = [draw.choice(others) for _ in range(shots)]
-                query, *supports = (dataset.name(dataset.position(i)) for i in (query, *supports))
-                drawn.append(Episode(run, episode, dataset.class_names[class_id], query,
-                                     tuple(supports)))
+                name, *supports = (dataset.name(i) for i in (place, *supports))
+                drawn.append(Episode(run, episode, dataset.class_names[class_id], name, tuple(supports)))
         return drawn
 
     def eval_classes(self, dataset) -> tuple[int, ...]:
@@ -130,7 +130,8 @@ class EpisodeProtocol:
         counts = {c: len(dataset.candidates(c)) for c in dataset.phase_class_ids}
         kept = tuple(c for c in self.eval_classes(dataset) if counts[c])
         needed = shots + 1 if self.distinct_supports else 2
-        few = [f'{names[c]} ({counts[c]})' for c in kept if counts[c] < needed]
+        usable = {c: self._usable(dataset, c) for c in kept}
+        few = [f'{names[c]} ({n})' for c, n in usable.items() if n < needed]
         if few:
             raise ValueError(
                 f'{shots}-shot episodes need {needed} candidate images of a class (K supports and '
@@ -146,6 +147,13 @@ class EpisodeProtocol:
             print_log(f'Fold {fold}: classes with fewer than {self.min_images} candidate images '
                       f'are left out of the episodes: {", ".join(out)}.', 'current')
         return kept
+
+    @staticmethod
+    def _usable(dataset, class_id: int) -> int:
+        """Images of a class of which one can be the query and all others its supports."""
+        pool, queries = dataset.support_positions(class_id), dataset.candidates(class_id)
+        apart = not np.isin([dataset.position(i) for i in queries], pool).any()  # supports come from other images
+        return len(pool) + apart
 
     def prepare(self, dataset, classes: tuple[int, ...]) -> None:
         """Look up whatever :meth:`next_query` needs."""

@@ -3,30 +3,17 @@
 
 import numpy as np
 import pytest
-from helpers import TEST_PIPELINES, TRAIN_PIPELINES
+from helpers import TEST_PIPELINES, TRAIN_PIPELINES, write_class_folders
 from PIL import Image
 
 from mmfss.datasets import EpisodicDataset, FolderFewShotDataset, FSS1000Dataset, class_index
 
 NAMES = ('ant', 'bee', 'cow', 'dog')
-SIZE = (30, 36)  # h, w
-
-
-def write_folders(root, names=NAMES, images=11, mode='L'):
-    rng = np.random.default_rng(0)
-    for place, name in enumerate(names):
-        (root / name).mkdir(parents=True)
-        for k in range(1, images + 1):
-            mask = np.zeros(SIZE, np.uint8)
-            mask[5:15 + place, 5:20] = 255
-            Image.fromarray(rng.integers(0, 255, (*SIZE, 3), dtype=np.uint8)).save(root / name / f'{k}.jpg')
-            Image.fromarray(mask).convert(mode).save(root / name / f'{k}.png')
-    return root
 
 
 @pytest.fixture
 def folders(tmp_path):
-    return write_folders(tmp_path / 'own')
+    return write_class_folders(tmp_path / 'own', NAMES)
 
 
 def build(root, phase='val', **kwargs):
@@ -36,7 +23,7 @@ def build(root, phase='val', **kwargs):
 
 @pytest.mark.parametrize('mode', ['L', 'RGB', '1'])
 def test_classes_images_and_masks(tmp_path, mode):
-    dataset = build(write_folders(tmp_path / 'own', mode=mode), threshold=1 if mode == '1' else 128)
+    dataset = build(write_class_folders(tmp_path / 'own', NAMES, mode=mode), threshold=1 if mode == '1' else 128)
     assert dataset.class_names == ('background', 'ant', 'cow', 'bee', 'dog')
     assert dataset.base_class_ids == (1, 2) and dataset.novel_class_ids == (3, 4)
     assert len(dataset) == 22 and dataset.get_data_info(10)['name'] == 'bee/11'  # numbers in order
@@ -85,7 +72,7 @@ def test_split_files(folders):
 
 def test_more_classes_than_an_8_bit_mask_can_name(tmp_path):
     names = [f'c{i:03d}' for i in range(1, 262)]
-    root = write_folders(tmp_path / 'many', names=names, images=2)
+    root = write_class_folders(tmp_path / 'many', names, images=2)
     options = dict(data_root=str(root), novel_classes=names[259:])
     dataset = FolderFewShotDataset(phase='train', **options)
     assert len(dataset) == 518 and len(dataset.candidates(255)) == 2
