@@ -67,7 +67,7 @@ def load_image(image: ImageLike, loader: LoadImageFromFile, name: str) -> dict:
         check_file(image)
         return loader(dict(img_path=str(image)))
     if isinstance(image, Image.Image):
-        array = np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
+        array = pil_array(image, name)
     elif isinstance(image, np.ndarray):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise ValueError(f'{name} is an array of shape {image.shape} and type {image.dtype}; an image is (H, W, 3) '
@@ -79,6 +79,19 @@ def load_image(image: ImageLike, loader: LoadImageFromFile, name: str) -> dict:
     bgr = np.ascontiguousarray(array[..., ::-1])
     return dict(img=bgr.astype(np.float32) if loader.to_float32 else bgr, img_shape=shape, ori_shape=shape,
                 img_path=name)
+
+
+def pil_array(image: Image.Image, name: str) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of a PIL image, upright.
+
+    Raises:
+        CorruptFileError: It was opened from a file that cannot be decoded.
+    """
+    try:
+        return np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
+    except OSError as error:
+        raise CorruptFileError(f'The image {getattr(image, "filename", "") or name} cannot be decoded ({error}). Fetch '
+                               'or save it again.') from error
 
 
 def rgb(loaded: dict) -> np.ndarray:

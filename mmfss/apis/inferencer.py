@@ -6,6 +6,8 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, nullcontext
 from itertools import groupby, islice
 from pathlib import Path
 
@@ -196,13 +198,21 @@ class FewShotInferencer:
         banks = [registered.bank.to(self.device) for registered in classes]
         bar = tqdm(total=sum(map(len, sources)), unit='image', disable=not self.show_progress,
                    mininterval=0.5 if sys.stderr.isatty() else 20)
-        try:
+
+        def prepare(queries: Iterator[Query]) -> tuple[int, list[tuple[Query, np.ndarray, dict]]]:
+            """How many images were taken, and those to segment: query, image and packed inputs."""
+            batch = list(islice(queries, batch_size))
+            todo = [query for query in batch if not (skip_existing and writer.finished(query))]
+            return len(batch), [self._prepare(query) for query in todo]
+
+        # The next batch is read and decoded while the network computes.
+        with ThreadPoolExecutor(1) as reader, closing(bar), writer or nullcontext():
             for source in sources:
                 queries, count = iter(source), 0
-                while batch := list(islice(queries, batch_size)):
-                    count += len(batch)
-                    todo = [q for q in batch if not (skip_existing and writer.finished(q))]
-                    for query, image, scores in self._segment(todo, banks):
+                ahead = reader.submit(prepare, queries)
+                while (taken := ahead.result())[0]:
+                    ahead = reader.submit(prepare, queries)
+                    for query, image, scores in self._segment(taken[1], banks):
                         mask = mask_from_scores(scores, threshold)
                         result = SegmentationResult(query.name, mask, scores, names, image, query.source)
                         if writer is not None:
@@ -211,41 +221,30 @@ class FewShotInferencer:
                             Visualizer().show(result.overlay(), win_name=result.name)
                         bar.update()
                         yield result
-                    bar.update(len(batch) - len(todo))
+                    bar.update(taken[0] - len(taken[1]))
+                    count += taken[0]
                 if writer is not None and source.video is not None:
                     writer.write_video(source, count)
-        except BaseException:  # Ctrl-C, a full disk, a broken image, a caller that has seen enough
-            if writer is not None:
-                try:
-                    writer.close()
-                except OSError:
-                    pass  # the first error counts; the next run makes the JSON
-            raise
-        else:
-            if writer is not None:
-                writer.close()
-        finally:
-            bar.close()
+
+    def _prepare(self, query: Query) -> tuple[Query, np.ndarray, dict]:
+        """Query, image (H, W, 3) uint8 RGB, and what the network takes of it."""
+        loaded = load_image(query.image, self.geometry.loader, query.name)
+        return query, rgb(loaded), self.geometry.query(loaded)
 
     @torch.no_grad()
-    def _segment(self, queries: list[Query],
+    def _segment(self, prepared: list[tuple[Query, np.ndarray, dict]],
                  banks: list[SupportBank]) -> Iterator[tuple[Query, np.ndarray, np.ndarray]]:
-        """Query, image (H, W, 3) uint8 RGB and probabilities (N, H, W) float16 of a batch."""
-        loaded = [load_image(query.image, self.geometry.loader, query.name) for query in queries]
-        packed = [self.geometry.query(results) for results in loaded]
-        images = [rgb(results) for results in loaded]
-        del loaded
-        # A geometry that keeps the aspect gives images of several sizes.
-        for size, group in groupby(range(len(queries)), key=lambda i: tuple(packed[i]['inputs'].shape[-2:])):
+        """Query, image and probabilities (N, H, W) float16 of a batch."""
+        # A geometry that keeps the aspect may give images of several sizes.
+        for size, group in groupby(prepared, key=lambda item: tuple(item[2]['inputs'].shape[-2:])):
             group = list(group)
-            inputs = torch.stack([packed[i]['inputs'] for i in group]).to(self.device)  # (B, 3, h, w)
+            inputs = torch.stack([packed['inputs'] for _, _, packed in group]).to(self.device)  # (B, 3, h, w)
             features = self.model.extract_feat(self.model.data_preprocessor.normalize(inputs))
             finals = [self.model.segment(features, bank)['final'] for bank in banks]  # N x (B, 2, h', w')
-            for row, i in enumerate(group):
-                sample = packed[i]['data_samples']
-                scores = [self.model.foreground_probability(self.model.restore(final[row:row + 1], size, sample)[None])
-                          for final in finals]  # N x (1, H, W)
-                yield queries[i], images[i], np.concatenate([to_half(score) for score in scores])
+            for row, (query, image, packed) in enumerate(group):
+                restored = (self.model.restore(final[row:row + 1], size, packed['data_samples']) for final in finals)
+                scores = [to_half(self.model.foreground_probability(final[None])) for final in restored]
+                yield query, image, np.concatenate(scores)
 
 
 def _listed(value) -> list:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from mmfss.datasets.folder import natural_order
 
-from .images import ImageLike, check_file
+from .images import ImageLike, check_file, pil_array
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg')
@@ -87,7 +87,8 @@ class ImageList:
             if isinstance(image, (str, PathLike)):
                 path, identity, stamp = Path(image), str(Path(image).absolute()), _file_stamp(Path(image))
             else:
-                path, stamp = Path(getattr(image, 'filename', '') or f'image_{index:06d}'), _digest(image)
+                path = Path(getattr(image, 'filename', '') or f'image_{index:06d}')
+                stamp = _digest(pil_array(image, path.name) if isinstance(image, Image.Image) else image)
                 identity = f'{stamp} {index}'  # the same array twice is two images
             source = str(image) if isinstance(image, (str, PathLike)) else ''
             yield Query(self.book.name(identity, path), image, source, identity, stamp)
@@ -195,8 +196,7 @@ def _file_stamp(path: Path) -> str:
     return f'{facts.st_size} {facts.st_mtime_ns}'
 
 
-def _digest(image: np.ndarray | Image.Image) -> str:
-    array = np.ascontiguousarray(image)
+def _digest(array: np.ndarray) -> str:
     digest = hashlib.blake2b(array.tobytes(), digest_size=12)
     digest.update(str(array.shape).encode())
     return digest.hexdigest()

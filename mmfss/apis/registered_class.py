@@ -2,7 +2,7 @@
 """RegisteredClass: a name and what its supports contribute, as a file or in memory."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -24,7 +24,7 @@ class RegisteredClass:
     """
 
     name: str
-    bank: SupportBank
+    bank: SupportBank = field(repr=False)
     key: str = ''
 
     @property

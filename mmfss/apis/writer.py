@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from mmfss.datasets.transforms import CorruptFileError
 from mmfss.engine.safe_io import atomic_open, atomic_write, explain_write_error
 
 from .queries import Query, Video
@@ -60,7 +61,7 @@ class ResultWriter:
     def names(self) -> dict[str, str]:
         """Name -> identity of the images that are finished."""
         owners = {name: known[0] for name, known in self._known.items()}
-        videos = {name.split('/')[0]: owner.split('#')[0] for name, owner in owners.items() if '/' in name}
+        videos = {name.split('/')[0]: owner.rsplit('#', 1)[0] for name, owner in owners.items() if '/' in name}
         return {**owners, **videos}
 
     def finished(self, query: Query) -> bool:
@@ -117,6 +118,20 @@ class ResultWriter:
             with suppress(OSError):
                 half.unlink(missing_ok=True)
         return path
+
+    def __enter__(self) -> 'ResultWriter':
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        """Whatever ends the writing (Ctrl-C, a broken image), the JSON of what is finished is made."""
+        try:
+            self.close()
+        except OSError:
+            if kind is None:
+                raise  # else the first error counts, and the next run makes the JSON
+        if isinstance(error, CorruptFileError):
+            raise CorruptFileError(f'{error} Finished files stay: the same again with skip_existing=True (command '
+                                   'line: --skip-existing) goes on from there.') from error
 
     def close(self) -> Path:
         """Make ``annotations.json`` of all that is finished.
