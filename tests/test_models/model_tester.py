@@ -158,10 +158,11 @@ class ModelTester:
         inputs = toys.episodes(1, self.shots, self.size)
         self.assert_close(self.run(other, inputs), self.run(model, inputs), 0)
 
+    @pytest.mark.parametrize('K', [1, 3, 5])
     @torch.no_grad()
-    def test_support_bank(self, model, tmp_path):
-        inputs = toys.episodes(2, 3, self.size)
-        inputs['support_mask'][0, 1] = 0
+    def test_support_bank(self, model, K, tmp_path):
+        inputs = toys.episodes(2, K, self.size)
+        inputs['support_mask'][0, 1:2] = 0
         joint, support, mask = self.run(model, inputs), inputs['support'], inputs['support_mask']
 
         def segment(bank: SupportBank, query: Tensor = inputs['query']) -> dict[str, Tensor]:
@@ -169,14 +170,19 @@ class ModelTester:
             return {name: resize(score, self.size) for name, score in scores.items()}
 
         bank = model.encode_support(support, mask)
-        assert (bank.batch_size, bank.num_shots) == (2, 3)
+        assert (bank.batch_size, bank.num_shots, bank.fingerprint) == (2, K, '')
         self.assert_close(segment(bank), joint)
-        grown = model.encode_support(support[:, :1], mask[:, :1])
-        for k in (1, 2):
-            grown = grown.extend(model.encode_support(support[:, k:k + 1], mask[:, k:k + 1]))
-        self.assert_close(segment(grown), joint)
+        singles = [model.encode_support(support[:, k:k + 1], mask[:, k:k + 1]) for k in range(K)]
+        grown = singles[0]
+        for single in singles[1:]:
+            grown = grown.extend(single)
+        assert grown.num_shots == K
+        for stacked in (grown, SupportBank.stack_shots(singles)):
+            self.assert_close(segment(stacked), joint)
         bank.save(tmp_path / 'bank.pth')
-        self.assert_close(segment(SupportBank.load(tmp_path / 'bank.pth')), joint, 0)
+        loaded = SupportBank.load(tmp_path / 'bank.pth')
+        assert all(torch.equal(loaded[name], tensor) for name, tensor in bank.tensors.items())
+        self.assert_close(segment(loaded), joint)
         # One episode's bank for many queries.
         single = model.encode_support(support[:1], mask[:1])
         queries = toys.episodes(3, 1, self.size, seed=5)['query']

@@ -85,6 +85,36 @@ def test_all_pixels_ignored_is_no_nan():
     assert all(loss.isfinite() for loss in model.loss(toys.episodes(1), queries).values())
 
 
+# --- probabilities ---
+
+
+@pytest.mark.parametrize('config', [META, ENSEMBLE], ids=['meta', 'ensemble'])
+@torch.no_grad()
+def test_foreground_probability_is_at_least_one_half_where_the_foreground_wins(config):
+    model, inputs = toys.build(config), toys.episodes(2)
+    final = model(inputs)['final']
+    strange = torch.tensor([[0.5, 0.5], [-0.1, -0.2], [-0.2, -0.1], [0.3, -0.4], [-0.4, 0.3], [0., 0.], [0.7, 0.7],
+                            [0.6, 0.6000001], [0.6000001, 0.6], [1e9, -1e9]])  # (N, 2)
+    for scores in (final, strange.T[None]):
+        found = model.foreground_probability(scores)
+        assert found.shape == (len(scores), *scores.shape[2:]) and found.min() >= 0 and found.max() <= 1
+        assert torch.equal(found >= 0.5, scores.argmax(1) == 1)
+    assert (model.foreground_probability(final) >= 0.5).float().mean() not in (0, 1)
+
+
+def test_probabilities_of_logits_and_of_scores():
+    meta, ensemble = toys.build(META), toys.build(ENSEMBLE)
+    scores = torch.tensor([[0.2, 0.8], [0.9, 0.3]]).T[None]  # (1, 2, 2)
+    assert torch.allclose(meta.foreground_probability(scores), scores.softmax(1)[:, 1])
+    assert torch.allclose(ensemble.foreground_probability(scores), torch.tensor([[0.8, 0.25]]))
+
+
+def test_banks_carry_the_fingerprint_that_the_model_was_given():
+    model, inputs = toys.build(META), toys.episodes(1)
+    model.fingerprint = 'abc'
+    assert model.encode_support(inputs['support'], inputs['support_mask']).fingerprint == 'abc'
+
+
 # --- comparison heads ---
 
 
