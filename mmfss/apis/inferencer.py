@@ -179,6 +179,8 @@ class FewShotInferencer:
             writer = ResultWriter(out_dir, [c.name for c in classes],
                                   hashlib.blake2b(settings.encode(), digest_size=8).hexdigest())
         sources = find_queries(images, NameBook(writer.names if writer else None))
+        if writer is not None:
+            writer.make_folder()
         return self._run(sources, classes, batch_size, threshold, writer, show, skip_existing)
 
     def _check_classes(self, banks) -> list[RegisteredClass]:

@@ -32,23 +32,17 @@ class ResultWriter:
     its files are there; ``annotations.json`` is made of it by :meth:`close`, so it holds earlier runs' images too.
 
     Args:
-        out_dir (str | Path): the folder; made when missing.
+        out_dir (str | Path): the folder; :meth:`make_folder` makes it.
         class_names (Sequence[str]): the N classes.
         settings (str): digest of whatever else decides about the result (model, banks, threshold).
 
     Raises:
-        OSError: when the folder cannot be made.
-        ValueError: when it holds results of other classes.
+        ValueError: when the folder holds results of other classes.
     """
 
     def __init__(self, out_dir: str | Path, class_names: Sequence[str], settings: str) -> None:
         self.root, self.class_names, self.settings = Path(out_dir), list(class_names), settings
         self._log = self.root / 'annotations.jsonl'
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OSError(error.errno, f'the output folder cannot be made ({error.strerror}); choose another',
-                          str(self.root)) from error
         self._known = {}  # name -> (identity, stamp, settings)
         for record in self._records():
             if record['classes'] != self.class_names:
@@ -56,6 +50,18 @@ class ResultWriter:
                                  f'{self.class_names}: choose another output folder, or remove that one')
             self._known[record['name']] = (record['identity'], record['stamp'], record['settings'])
         self._palette = palette(len(self.class_names))
+
+    def make_folder(self) -> None:
+        """Make the folder, before long work starts.
+
+        Raises:
+            OSError: when it cannot be made.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(error.errno, f'the output folder cannot be made ({error.strerror}); choose another',
+                          str(self.root)) from error
 
     @property
     def names(self) -> dict[str, str]:
