@@ -93,6 +93,7 @@ def main() -> None:
             extras_require={
                 'tests': read_requirements('tests'),
                 'optional': read_requirements('optional'),
+                'demo': read_requirements('demo'),
             },
             zip_safe=False,
         )

@@ -45,13 +45,15 @@ def check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
                          'Make it smaller and try again.')
 
 
-def shrink(image: np.ndarray, max_side: int) -> np.ndarray:
-    """Scale an image (H, W, 3) down, never up, to a long side of ``max_side`` pixels."""
+def fit(image: np.ndarray, longest: int, shortest: int = 0) -> np.ndarray:
+    """Scale an image (H, W, 3) so that its long side is ``shortest``..``longest`` pixels; as it is when it fits."""
     H, W = image.shape[:2]
-    scale = max_side / max(H, W)
-    if scale >= 1:
+    side = max(H, W)
+    scale = min(max(side, shortest), longest) / side
+    if scale == 1:
         return image
-    return cv2.resize(image, (max(1, round(W * scale)), max(1, round(H * scale))), interpolation=cv2.INTER_AREA)
+    return cv2.resize(image, (max(1, round(W * scale)), max(1, round(H * scale))),
+                      interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
 
 
 def painted(layers: Sequence[Image.Image | None], size: tuple[int, int]) -> np.ndarray:
@@ -59,7 +61,7 @@ def painted(layers: Sequence[Image.Image | None], size: tuple[int, int]) -> np.n
 
     Args:
         layers (Sequence[Image.Image | None]): RGBA, transparent where nothing was painted.
-        size (tuple[int, int]): (H, W) of the image below.
+        size (tuple[int, int]): (H, W) of the image below, at whatever size that was painted on.
 
     Returns:
         np.ndarray: (H, W) bool.
@@ -69,11 +71,11 @@ def painted(layers: Sequence[Image.Image | None], size: tuple[int, int]) -> np.n
     for layer in layers:
         if layer is None:
             continue
-        if layer.size != (W, H):
-            layer = layer.resize((W, H), Image.Resampling.NEAREST)
-        alpha = np.asarray(layer.convert('RGBA'))[..., 3]
+        alpha = np.asarray(layer.convert('RGBA'))[..., 3].astype(np.float32)
+        if layer.size != (W, H):  # the editor shows small images enlarged and large ones reduced
+            alpha = cv2.resize(alpha, (W, H), interpolation=cv2.INTER_AREA)
         # Half of the strongest stroke: right for opaque and for see-through brushes.
-        mask |= alpha > max(8, int(alpha.max()) // 2)
+        mask |= alpha > max(8, alpha.max() / 2)
     return mask
 
 
@@ -83,6 +85,12 @@ def box_around(mask: np.ndarray) -> tuple[int, int, int, int] | None:
         return None
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def scale_box(box: Sequence[float], old: tuple[int, int], new: tuple[int, int]) -> tuple[int, int, int, int]:
+    """A box of an image of size ``old`` (H, W) in the pixels of the same image at size ``new``, never empty."""
+    x1, y1, x2, y2 = (round(v * n / o) for v, n, o in zip(box, new[::-1] * 2, old[::-1] * 2, strict=True))
+    return x1, y1, max(x2, x1 + 1), max(y2, y1 + 1)
 
 
 def parse_box(text: str, size: tuple[int, int]) -> tuple[int, int, int, int]:

@@ -1,27 +1,35 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """The page of the web demo. Needs gradio; what it does to images and classes is in session.py."""
 
+import atexit
 import functools
 import logging
+import os
+import tempfile
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
 from threading import Lock
+from types import SimpleNamespace
 
 import gradio as gr
 
 from mmfss.visualization.sheet import class_color
 
-from .images import FORMATS, box_around, check_size, painted, parse_box, read_image, shrink
+from .images import FORMATS, box_around, fit, painted, parse_box, read_image
 from .session import Limits, Session
 
-MASK, BOX = 'the object', 'a box around it'
+MASK, BOX = 'the object', 'corners of a box'
 PAINT = ('#0078e6', 0.6)  # see-through: what lies below guides the brush
 # A hidden link that the visible button follows once its file is there.
 _FOLLOW = "() => setTimeout(() => document.querySelector('#archive')?.click(), 300)"
 _SUFFIXES = [f'.{kind.lower()}' for kind in (*FORMATS, 'JPG', 'TIF')]
 CSS = """
-.gradio-container { max-width: 1180px !important; margin: 0 auto; }
+.gradio-container { width: 100%; max-width: 1180px !important; margin: 0 auto; }
+#shots .grid-wrap, #results .grid-wrap { min-height: 0 !important; }
+#shots .grid-wrap { max-height: 190px; }
+#results .grid-wrap { max-height: 520px; }
+@media (max-width: 640px) { #results .grid-container { grid-template-columns: 1fr !important; } }
 .chips span { display: inline-flex; align-items: center; gap: .4em; margin: .15em .9em .15em 0; }
 .chips i { width: .9em; height: .9em; border-radius: .2em; display: inline-block; }
 """
@@ -44,101 +52,143 @@ def build_app(
     Returns:
         gr.Blocks: To be handed to :func:`mmfss.apis.web.serve`.
     """
+    private_folder()
     limits, lock = limits or Limits(), Lock()
+    on = functools.partial(dict, api_visibility='private')
+    model = dict(concurrency_id='model', concurrency_limit=1)
     with gr.Blocks(title='mmfss: few-shot segmentation', analytics_enabled=False, delete_cache=(600, 3600)) as app:
         state = gr.State(None)  # a Session for each open page
-        gr.Markdown('# Few-shot segmentation\nShow one or a few examples of an object; the model finds it in other '
-                    'images. Nothing you load leaves the machine that this page runs on.')
-        with gr.Row():
-            with gr.Column(min_width=320):
-                gr.Markdown('### 1. Show the object')
+        at = _lay_out(limits, threshold)
+        example = [at.drop, at.marking, at.editor, at.skip]
+        classes = [at.chips, at.known, at.shots, at.chosen]
+        app.load(lambda: Session(inferencer, limits, lock), None, state, show_progress='hidden', **on())
+        at.drop.upload(_told(_load_examples), [state, at.drop], example, show_progress='minimal', **on())
+        at.skip.click(_told(_next_example), state, example, show_progress='hidden', **on())
+        gr.on([at.add.click, at.name.submit], _told(_add_example), [state, at.editor, at.name, at.box, at.meaning],
+              [*example, at.box, *classes], show_progress_on=[at.editor], **on(model))
+        at.remove.click(_told(_remove_class), [state, at.chosen], classes, show_progress='hidden', **on())
+        at.segment.click(_told(functools.partial(_segment, batch_size)), [state, at.queries, at.slider],
+                         [at.results, at.output], **on(model))
+        at.slider.change(_told(Session.overlays), [state, at.slider], at.results, trigger_mode='always_last',
+                         show_progress='hidden', **on())
+        at.download.click(_told(_pack), [state, at.slider], at.archive, show_progress='hidden', **on()).success(
+            None, js=_FOLLOW, **on())
+    return app
+
+
+def _lay_out(limits: Limits, threshold: float) -> SimpleNamespace:
+    """Place the components; those that take part in events are attributes of the result."""
+    gr.Markdown('# Few-shot segmentation\nShow one or a few examples of an object; the model finds it in other '
+                'images. Nothing you load leaves the machine that this page runs on.')
+    with gr.Row():
+        with gr.Column(min_width=320):
+            gr.Markdown('### 1. Show the object\nDrop one or more images of it, then paint over it.')
+            drop = gr.File(file_count='multiple', file_types=_SUFFIXES, height=160, show_label=False,
+                           elem_id='examples')
+            with gr.Column(visible=False) as marking:
                 editor = gr.ImageEditor(
-                    type='pil', image_mode='RGBA', show_label=False, height=420, elem_id='editor',
-                    sources=('upload', 'clipboard'), transforms=(), layers=gr.LayerOptions(disabled=True), buttons=[],
-                    placeholder='Drop an image here\nor click to choose one',
+                    type='pil', show_label=False, height=380, elem_id='editor', canvas_size=(800, 600), sources=(),
+                    transforms=(), layers=gr.LayerOptions(disabled=True), buttons=[],
                     brush=gr.Brush(colors=[PAINT], default_color=PAINT, color_mode='fixed'))
-                several = gr.UploadButton('Load several images, to mark one after the other', file_count='multiple',
-                                          file_types=_SUFFIXES, size='sm', elem_id='several')
                 with gr.Row():
-                    meaning = gr.Radio([MASK, BOX], value=MASK, label='The paint covers', elem_id='meaning',
+                    meaning = gr.Radio([MASK, BOX], value=MASK, label='Strokes mark', elem_id='meaning',
                                        min_width=280, scale=3)
                     box = gr.Textbox(label='Or type a box in pixels', placeholder='left, top, right, bottom',
                                      elem_id='box', min_width=200, scale=2)
                 name = gr.Textbox(label='Name of the class (a known one gets one more example)', max_length=40,
                                   placeholder='such as gear', elem_id='name')
                 add = gr.Button('Add example', variant='primary', elem_id='add')
-                chips = gr.HTML(_chips(None), elem_id='chips', padding=False)
-                with gr.Group(visible=False) as known:
-                    shots = gr.Gallery(show_label=False, columns=4, height=170, object_fit='contain', format='jpeg',
-                                       interactive=False, buttons=[], elem_id='shots')
-                    with gr.Row(equal_height=True):
-                        chosen = gr.Dropdown([], show_label=False, elem_id='chosen', min_width=120, scale=2,
-                                             container=False)
-                        remove = gr.Button('Remove class', elem_id='remove', min_width=140, scale=1)
-            with gr.Column(min_width=320):
-                gr.Markdown('### 2. Find it in other images')
-                queries = gr.File(file_count='multiple', file_types=_SUFFIXES, height=160, show_label=False,
-                                  elem_id='queries')
-                segment = gr.Button('Segment', variant='primary', elem_id='segment')
-                with gr.Column(visible=False) as output:
-                    slider = gr.Slider(0.01, 0.99, threshold, step=0.01, elem_id='threshold',
-                                       label='Threshold: lower marks more, higher marks less')
-                    results = gr.Gallery(show_label=False, columns=2, height=430, object_fit='contain', format='jpeg',
-                                         interactive=False, buttons=['fullscreen'], elem_id='results')
-                    download = gr.Button('Download masks and pictures (zip)', elem_id='download')
-                    archive = gr.DownloadButton(visible='hidden', elem_id='archive')
+                skip = gr.Button('Leave this image out', size='sm', elem_id='skip')
+            chips = gr.HTML(_chips(None), elem_id='chips', padding=False)
+            with gr.Column(visible=False) as known:
+                shots = gr.Gallery(show_label=False, columns=4, object_fit='contain', format='jpeg', buttons=[],
+                                   fit_columns=False, interactive=False, elem_id='shots')
+                with gr.Row(equal_height=True):
+                    chosen = gr.Dropdown([], show_label=False, elem_id='chosen', min_width=120, scale=2,
+                                         container=False)
+                    remove = gr.Button('Remove', elem_id='remove', min_width=100, scale=1)
+        with gr.Column(min_width=320):
+            gr.Markdown('### 2. Find it in other images\nDrop the images to segment.')
+            queries = gr.File(file_count='multiple', file_types=_SUFFIXES, height=160, show_label=False,
+                              elem_id='queries')
+            segment = gr.Button('Segment', variant='primary', elem_id='segment')
+            with gr.Column(visible=False) as output:
+                slider = gr.Slider(0.01, 0.99, threshold, step=0.01, elem_id='threshold',
+                                   label='Threshold: lower marks more, higher marks less')
+                results = gr.Gallery(show_label=False, columns=2, object_fit='contain', format='jpeg',
+                                     fit_columns=False, interactive=False, buttons=['fullscreen'],
+                                     elem_id='results')
+                download = gr.Button('Download (zip)', elem_id='download')
+                archive = gr.DownloadButton(visible='hidden', elem_id='archive')
+    names = ('drop marking editor meaning box name add skip chips known shots chosen remove queries segment output '
+             'slider results download archive')
+    here = locals()
+    return SimpleNamespace(**{name: here[name] for name in names.split()})
 
-        def new_session() -> Session:
-            return Session(inferencer, limits, lock)
 
-        def class_views(session: Session) -> list:
-            classes = list(session.classes.values())
-            pictures = [(picture, f'{c.name} {i}') for c in classes for i, picture in enumerate(c.pictures, 1)]
-            return [_chips(session), gr.Group(visible=bool(classes)), pictures,
-                    gr.Dropdown([c.name for c in classes], value=classes[-1].name if classes else None)]
+def _load_examples(session: Session, paths: list[str] | None) -> list:
+    session.pending += paths or []
+    return _next_example(session)
 
-        def load_several(session, paths):
-            session.pending += paths or []
-            return _next_example(session)
 
-        def add_example(session, drawn, class_name, box_text, meaning_of):
-            image, annotation = _read_example(drawn, box_text, meaning_of, limits)
-            session.add_shot(class_name, image, annotation)
-            return [_next_example(session), '', *class_views(session)]
+def _next_example(session: Session) -> list:
+    """Show the next upload to be marked, or the field to drop some."""
+    session.example = None
+    while session.pending and session.example is None:
+        path = session.pending.pop(0)
+        try:
+            session.example = read_image(path, Path(path).name, session.limits.max_pixels)
+        except ValueError as error:
+            gr.Warning(str(error))
+    waiting = f' ({len(session.pending)} more to come)' if session.pending else ''
+    drawn = None
+    if session.example is not None:
+        # At a size at which the brush is neither too thick nor too thin.
+        image = fit(session.example, session.limits.max_side, 640)
+        drawn = dict(background=image, layers=[], composite=image)
+    return [gr.File(None, visible=drawn is None), gr.Column(visible=drawn is not None), drawn,
+            f'Leave this image out{waiting}']
 
-        def remove_class(session, class_name):
-            session.remove(class_name)
-            return class_views(session)
 
-        def segment_files(session, paths, value, progress=gr.Progress()):  # noqa: B008, gradio looks for it here
-            files = [(Path(path).name, path) for path in paths or []]
-            done = 0
-            progress((0, len(files)), unit='images')
-            for note in session.segment(files, batch_size):
-                if note:
-                    gr.Warning(note)
-                done += 1
-                progress((done, len(files)), unit='images')
-            return session.overlays(value), gr.Column(visible=True)
+def _add_example(session: Session, drawn: dict | None, name: str, box: str, meaning: str) -> list:
+    if session.example is None:
+        raise ValueError('Drop an image first, then mark the object on it.')
+    size = session.example.shape[:2]
+    if box.strip():
+        annotation = parse_box(box, size)
+    else:
+        annotation = painted(drawn['layers'] if drawn else [], size)
+        if meaning == BOX and annotation.any():
+            annotation = box_around(annotation)
+    session.add_shot(name, session.example, annotation)
+    return [*_next_example(session), '', *_class_views(session)]
 
-        def view(session, value):
-            return session.overlays(value)
 
-        def pack(session, value):
-            return str(session.write_zip(value))
+def _remove_class(session: Session, name: str | None) -> list:
+    session.remove(name)
+    return _class_views(session)
 
-        on = functools.partial(dict, api_visibility='private')
-        model = dict(concurrency_id='model', concurrency_limit=1)
-        views = [chips, known, shots, chosen]
-        app.load(new_session, None, state, **on())
-        several.upload(_told(load_several), [state, several], editor, **on())
-        gr.on([add.click, name.submit], _told(add_example), [state, editor, name, box, meaning],
-              [editor, box, *views], **on(model))
-        remove.click(_told(remove_class), [state, chosen], views, **on())
-        segment.click(_told(segment_files), [state, queries, slider], [results, output], **on(model))
-        slider.change(_told(view), [state, slider], results, trigger_mode='always_last', show_progress='hidden', **on())
-        download.click(_told(pack), [state, slider], archive, **on()).success(None, js=_FOLLOW, **on())
-    return app
+
+def _segment(batch_size: int, session: Session, paths: list[str] | None, threshold: float,
+             progress=gr.Progress()) -> tuple:  # noqa: B008, gradio looks for it here
+    files = [(Path(path).name, path) for path in paths or []]
+    progress((0, len(files)), unit='images')
+    for i, note in enumerate(session.segment(files, batch_size), 1):
+        if note:
+            gr.Warning(note)
+        progress((i, len(files)), unit='images')
+    return session.overlays(threshold), gr.Column(visible=True)
+
+
+def _pack(session: Session, threshold: float) -> str:
+    return str(session.write_zip(threshold))
+
+
+def _class_views(session: Session) -> list:
+    classes = list(session.classes.values())
+    pictures = [(picture, f'{c.name} {i}') for c in classes for i, picture in enumerate(c.pictures, 1)]
+    return [_chips(session), gr.Column(visible=bool(classes)), pictures,
+            gr.Dropdown([c.name for c in classes], value=classes[-1].name if classes else None)]
 
 
 def _told(function: Callable) -> Callable:
@@ -161,45 +211,6 @@ def _told(function: Callable) -> Callable:
     return wrapper
 
 
-def _read_example(drawn: dict | None, box_text: str, meaning: str, limits: Limits) -> tuple:
-    """Image (H, W, 3) uint8 RGB and annotation from what the editor and the fields beside it hold."""
-    if not drawn or drawn['background'] is None:
-        raise ValueError('Load an image first: drop it on the field, or click there.')
-    background = drawn['background']
-    check_size(background.size, 'The image', limits.max_pixels)
-    image = read_array(background)
-    size = image.shape[:2]
-    if box_text.strip():
-        return image, parse_box(box_text, size)
-    mask = painted(drawn['layers'], size)
-    if meaning == BOX and mask.any():
-        return image, box_around(mask)
-    return image, mask
-
-
-def read_array(image):
-    """(H, W, 3) uint8 RGB of a PIL image, on white where it is transparent."""
-    import numpy as np
-    from PIL import Image
-    canvas = Image.new('RGBA', image.size, 'white')
-    canvas.alpha_composite(image.convert('RGBA'))
-    return np.asarray(canvas.convert('RGB'))
-
-
-def _next_example(session: Session) -> dict | None:
-    """Editor value: the next of several examples that were loaded at once, or an empty editor."""
-    while session.pending:
-        path = session.pending.pop(0)
-        try:
-            image = read_image(path, Path(path).name, session.limits.max_pixels)
-        except ValueError as error:
-            gr.Warning(str(error))
-            continue
-        image = shrink(image, session.limits.max_side)
-        return dict(background=image, layers=[], composite=image)
-    return None
-
-
 def _chips(session: Session | None) -> str:
     if session is None or not session.classes:
         return '<div class="chips">No class yet.</div>'
@@ -208,3 +219,15 @@ def _chips(session: Session | None) -> str:
             ', '.join(map(str, class_color(c.color))), escape(c.name), len(c.images), 's' * (len(c.images) > 1))
         for c in session.classes.values())
     return f'<div class="chips">{items}</div>'
+
+
+@functools.cache
+def private_folder() -> Path:
+    """Where gradio keeps uploads and pictures in this process: no other user can read it, and it goes at the end.
+
+    Gradio's own choice is a folder that all users of the machine share. Components note it when they are made.
+    """
+    folder = tempfile.TemporaryDirectory(prefix='mmfss_web_')
+    atexit.register(folder.cleanup)
+    os.environ['GRADIO_TEMP_DIR'] = folder.name
+    return Path(folder.name)

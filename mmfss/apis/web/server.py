@@ -1,8 +1,6 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """Running the page so that it listens where told, serves its own files only and calls nobody."""
 
-import os
-import tempfile
 from pathlib import Path
 
 import gradio as gr
@@ -10,7 +8,7 @@ from PIL import Image
 from starlette.middleware import Middleware
 
 from .gate import LOOPBACK, Gate
-from .page import CSS
+from .page import CSS, private_folder
 from .session import Limits
 
 FONTS = ('system-ui', '-apple-system', 'Segoe UI', 'DejaVu Sans', 'sans-serif')
@@ -41,20 +39,20 @@ def serve(
     Raises:
         OSError: When the port is taken.
     """
-    folder = tempfile.TemporaryDirectory(prefix='mmfss_web_')
-    os.environ['GRADIO_TEMP_DIR'] = folder.name
     # Pillow refuses more than twice this.
     Image.MAX_IMAGE_PIXELS = (limits or Limits()).max_pixels // 2 + 1
+    # Uploads must stay readable wherever the temporary folder lies.
+    own = private_folder().resolve()
+    blocked = [str(path) for path in (Path.cwd(), Path.home()) if not own.is_relative_to(path.resolve())]
     size = int(max_upload_mb * 2**20)
     gate = Middleware(Gate, max_body=size + 2**16, hosts=LOOPBACK if host in LOOPBACK else None)
     app.queue(max_size=32, api_open=False, default_concurrency_limit=4)
     theme = gr.themes.Default(primary_hue='blue', font=FONTS, font_mono=MONO)
     _, url, _ = app.launch(
         server_name=host, server_port=port, share=False, inbrowser=False, quiet=True, show_error=True,
-        max_file_size=size, allowed_paths=[], blocked_paths=[str(Path.cwd()), str(Path.home())],
+        max_file_size=size, allowed_paths=[], blocked_paths=blocked,
         enable_monitoring=False, run_history=False, footer_links=[], ssr_mode=False, pwa=False, mcp_server=False,
         state_session_capacity=32, theme=theme, css=CSS, app_kwargs=dict(middleware=[gate]), prevent_thread_lock=True)
-    app.served_from = folder  # removed with the app
     print(f'mmfss web demo: {url}', flush=True)
     if block:
         app.block_thread()

@@ -22,7 +22,7 @@ from PIL import Image
 from mmfss.apis.results import mask_from_scores
 from mmfss.visualization.sheet import GIVEN, class_color, overlay_index_map, overlay_mask
 
-from .images import read_image, shrink
+from .images import fit, read_image, scale_box
 
 Annotation = np.ndarray | tuple[int, int, int, int]  # (H, W) bool, or x1, y1, x2, y2
 
@@ -104,6 +104,7 @@ class Session:
         self.classes: dict[str, SupportClass] = {}
         self.results: list[Kept] = []
         self.pending: list[str] = []  # uploads that wait to be marked
+        self.example: np.ndarray | None = None  # the one that is being marked
         self.legend: list[tuple[str, int]] = []  # name and colour of the classes that the results were made with
         self._folder: tempfile.TemporaryDirectory | None = None
 
@@ -127,7 +128,7 @@ class Session:
         if len(old.images) >= self.limits.max_shots:
             raise ValueError(f'{name} has {len(old.images)} shots already, which is the most. Use another name, or '
                              'remove the class and start it again.')
-        image, given, region = _fit(image, annotation, self.limits.max_side)
+        image, given, region = _example(image, annotation, self.limits.max_side)
         if not region.any():
             raise ValueError('Nothing is marked on the image. Paint over the object, or give a box.')
         new = SupportClass(name, old.color, [*old.images, image], [*old.annotations, given],
@@ -137,7 +138,7 @@ class Session:
         self.classes[name] = new
         return new
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: str | None) -> None:
         """Forget a class with all its shots; results stay."""
         if name not in self.classes:
             raise ValueError('Choose the class to remove from the list first.')
@@ -174,19 +175,21 @@ class Session:
                 continue
             names.append(name)
             sizes.append(image.shape[:2])
-            images.append(shrink(image, self.limits.max_side))
+            images.append(fit(image, self.limits.max_side))
         if not images:
             raise ValueError('None of the files can be read as an image.')
         classes = list(self.classes.values())
         results: list[Kept] = []
-        with self.lock:
-            stream = self.inferencer.stream(images, [c.registered for c in classes], batch_size=batch_size,
-                                            threshold=0.5)
-            for result in stream:
-                i = len(results)
-                results.append(Kept(names[i], images[i], sizes[i], np.asarray(result.scores, np.float16)))
-                yield ''
-        self.results, self.legend = results, [(c.name, c.color) for c in classes]
+        try:
+            with self.lock:
+                stream = self.inferencer.stream(images, [c.registered for c in classes], batch_size=batch_size)
+                for result in stream:
+                    i = len(results)
+                    results.append(Kept(names[i], images[i], sizes[i], np.asarray(result.scores, np.float16)))
+                    yield ''
+        finally:  # what was finished before an error stays
+            if results:
+                self.results, self.legend = results, [(c.name, c.color) for c in classes]
 
     def overlays(self, threshold: float) -> list[tuple[np.ndarray, str]]:
         """Pictures (h, w, 3) uint8 RGB of the last results with a caption each, without running the model."""
@@ -221,9 +224,9 @@ class Session:
         mask = kept.mask(threshold)
         colors = np.array([0, *(color for _, color in self.legend)])
         names = [''] * int(colors.max(initial=0))
-        picture, _ = overlay_index_map(kept.image, colors[mask], names, kept.image.shape[0], 0.5)
+        picture, _ = overlay_index_map(kept.image, colors[mask], names, kept.image.shape[0])
         shares = [(name, (mask == i).mean()) for i, (name, _) in enumerate(self.legend, 1)]
-        found = ', '.join(f'{name} {share:.1%}' for name, share in shares if share)
+        found = ', '.join(f'{name} {share:.1%}' for name, share in shares if share >= 0.0005)
         return picture, f'{kept.name}: {found or "nothing found"}'
 
     def _free_color(self) -> int:
@@ -231,20 +234,20 @@ class Session:
         return next(i for i in range(1, len(taken) + 2) if i not in taken)
 
 
-def _fit(image: np.ndarray, annotation: Annotation, max_side: int) -> tuple[np.ndarray, object, np.ndarray]:
-    """Image, annotation as register() takes it, and region (h, w) bool to draw, all at most ``max_side`` long."""
-    H, W = image.shape[:2]
-    image = shrink(image, max_side)
+def _example(image: np.ndarray, annotation: Annotation, longest: int) -> tuple[np.ndarray, object, np.ndarray]:
+    """Image, annotation as register() takes it, and region (h, w) bool to draw, all at most ``longest`` pixels long."""
+    old = image.shape[:2]
+    image = fit(image, longest)
     h, w = image.shape[:2]
     if isinstance(annotation, np.ndarray):
         region = annotation
-        if (h, w) != (H, W):  # a thin line must not vanish
+        if (h, w) != old:  # a thin line must not vanish
             region = cv2.resize(region.astype(np.float32), (w, h), interpolation=cv2.INTER_AREA) >= 0.25
         return image, region, region
-    x1, y1, x2, y2 = (round(v * side) for v, side in zip(annotation, (w / W, h / H) * 2, strict=True))
+    x1, y1, x2, y2 = box = scale_box(annotation, old, (h, w))
     region = np.zeros((h, w), bool)
     region[y1:y2, x1:x2] = True
-    return image, dict(box=(x1, y1, x2, y2)), region
+    return image, dict(box=box), region
 
 
 def _stems(names: Sequence[str]) -> list[str]:
