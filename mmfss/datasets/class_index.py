@@ -14,13 +14,13 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from mmengine.logging import print_log
 from PIL import Image
 from rich.progress import track
@@ -29,6 +29,7 @@ FORMAT = 1  # raise it when the stored arrays change meaning: old files are then
 EXIF_ORIENTATION = 274
 UNREADABLE = (-1, -1)
 SHORT_LIST = 1000  # no progress bar below
+TELL_AFTER, GIVE_UP_AFTER = 5, 1800  # seconds of waiting for another process that reads the masks
 
 Entry = tuple[str, str, str]  # name, image path, mask path
 
@@ -127,7 +128,7 @@ def load_class_index(files: Sequence[Entry], *, data_root: str | None, workers: 
     index = cached()
     if index is not None:
         return index
-    with _lock(places[0] / f'{name}.lock'):
+    with _locked(places[0] / f'{name}.lock'):
         index = cached()  # another process may have written it while this one waited
         if index is None:
             index = read_class_index(files, workers=workers, histogram=histogram)
@@ -215,16 +216,34 @@ def _writable(folder: Path) -> bool:
     return os.access(folder, os.W_OK) and bool(folder.stat().st_mode & 0o222)
 
 
-def _lock(path: Path):
+@contextmanager
+def _locked(path: Path):
     """A lock between processes; none where the file system has none (writing is atomic)."""
+    lock = FileLock(str(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(str(path))
-        lock.acquire()
-        lock.release()
+        _acquire(lock)
     except (OSError, NotImplementedError):
-        return nullcontext()
-    return lock
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _acquire(lock: FileLock) -> None:
+    """Wait for the process that reads the masks, and say so; not for ever, since it may have been stopped.
+
+    Raises:
+        filelock.Timeout: An OSError; the lock was never free.
+    """
+    try:
+        lock.acquire(timeout=TELL_AFTER)
+    except Timeout:
+        print_log(f'Another process reads the masks (it holds {lock.lock_file}); waiting for it, for '
+                  f'{GIVE_UP_AFTER // 60} minutes at most.', 'current', logging.WARNING)
+        lock.acquire(timeout=GIVE_UP_AFTER)
 
 
 def _load(path: Path) -> ClassIndex | None:

@@ -6,6 +6,7 @@ from multiprocessing import get_context
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from helpers import BIG, HEIGHT, SMALL, WIDTH, jpeg, png, scenes, write_voc
 from PIL import Image
 
@@ -94,6 +95,16 @@ def test_several_ranks_start_at_once(small):
         results = pool.map(_start, [small] * 2, chunksize=1)
     assert sum(calls for calls, _ in results) == 1
     assert len({tuple(counts) for _, counts in results}) == 1
+
+
+def test_a_stopped_process_is_not_waited_for_for_ever(small, monkeypatch, logged):
+    monkeypatch.setattr(class_index, 'TELL_AFTER', 0.1)
+    monkeypatch.setattr(class_index, 'GIVE_UP_AFTER', 0.1)
+    name = f'class_index-{class_index.content_key(listed(small))[:24]}.npz.lock'
+    (small / '.mmfss_cache').mkdir()
+    with FileLock(str(small / '.mmfss_cache' / name), is_singleton=False):
+        assert load_class_index(listed(small), data_root=str(small)).areas(3)[0] == 7
+    assert any('Another process reads the masks' in m and name in m for m in logged)
 
 
 @pytest.mark.parametrize('kind, path_of', [('image', jpeg), ('mask', png)])

@@ -46,6 +46,14 @@ def test_two_pictures_and_a_table(tool, file, capsys):
     assert rows[1:] == [['0% to 1%', '2', '50.0', '0.4'], ['20% to 40%', '2', '50.0', '30.0']]
 
 
+def test_every_group_is_inside_the_picture(tool, tmp_path):
+    rows = [dict(run=0, episode=e, class_id=1, query=f'q{e}', supports=[],
+                 counts={'final': np.array([1000 - size, 0, 0, size])}) for e, size in enumerate((8, 300))]
+    axes, = tool.draw_size({'config': 'x', **summarise(rows, META, 0)}, ['final']).axes
+    points = np.concatenate([line.get_xdata() for line in axes.lines])
+    assert points.min() >= axes.get_xlim()[0] and points.max() <= axes.get_xlim()[1]
+
+
 def test_outputs_and_folder(tool, file, tmp_path, capsys):
     assert tool.main([str(file), '--out', str(tmp_path / 'new'), '--outputs', 'final']) == 0
     assert len(list((tmp_path / 'new').iterdir())) == 2 and 'all-foreground' not in capsys.readouterr().out

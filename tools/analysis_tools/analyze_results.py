@@ -111,7 +111,8 @@ def draw_size(report: dict, outputs: list[str]) -> Figure:
                   label=f'{output}, mean of a group', zorder=3)
     for edge in EDGES[1:-1]:
         axes.axvline(edge * 100, color='#dddddd', linewidth=0.6, zorder=0)
-    axes.set(xscale='log', xlim=(max(shares.min() * 80, 0.01), 105), ylim=(0, 102), ylabel='IoU of an episode, percent',
+    left = 0.8 * min(100 * shares.min(), middles[0])
+    axes.set(xscale='log', xlim=(max(left, 0.01), 105), ylim=(0, 102), ylabel='IoU of an episode, percent',
              xlabel=f'foreground, percent of the image (one point an episode: {outputs[0]})')
     axes.xaxis.set_major_formatter(lambda value, _: f'{value:g}')
     _finish(axes, report)
