@@ -26,9 +26,8 @@ def decided(probability: Tensor, scores: Tensor) -> Tensor:
 
     A tie is background, as ``argmax`` has it: a threshold of 0.5 then gives exactly the mask of an evaluation.
     """
-    half = torch.full_like(probability, 0.5)
-    below = torch.nextafter(half, torch.zeros_like(half))
-    return torch.where(scores[:, 1] > scores[:, 0], torch.maximum(probability, half), torch.minimum(probability, below))
+    below = 0.5 - torch.finfo(probability.dtype).eps / 4  # the number before 0.5
+    return torch.where(scores[:, 1] > scores[:, 0], probability.clamp(min=0.5), probability.clamp(max=below))
 
 
 def mask_pyramid(mask: Tensor, through: Iterable[tuple[int, int]], sizes: Iterable[tuple[int, int]]) -> list:
