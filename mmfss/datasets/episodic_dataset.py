@@ -177,12 +177,11 @@ class EpisodicDataset(Dataset):
             for place, name in zip(row, (episode.query, *episode.supports), strict=True):
                 class_id = self.dataset.class_names.index(episode.class_name)
                 if place < 0 or class_id not in self.dataset.labels_of(place):
-                    reason = ('is not in the image list' if place < 0 else
+                    reason = (f'is not in the image list {self.dataset.list_name}' if place < 0 else
                               f'holds no pixel of {episode.class_name}')
                     raise ValueError(
                         f'The episode list {self.episodes_file} was made for another data set: '
-                        f'image {name} of episode {episode.episode} {reason} '
-                        f'{self.dataset.ann_file}.')
+                        f'image {name} of episode {episode.episode} {reason}.')
 
     # ------------------------------------------------------------------ what others read
 

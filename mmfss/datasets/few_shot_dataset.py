@@ -1,8 +1,7 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """FewShotSegDataset: an ordinary segmentation data set that knows folds and candidates.
 
-The one place that knows which classes of a fold are novel, which images a phase may use, and the
-area rule that makes an image a candidate of a class.
+The one place that knows a fold's novel classes, a phase's images, and the area rule for candidates of a class.
 """
 
 import logging
@@ -30,32 +29,30 @@ def build_transforms(pipeline: Sequence) -> list:
 class FewShotSegDataset(BaseSegDataset):
     """Images and index masks of one fold and phase.
 
-    Items are the images that the phase uses, in list order. With a ``pipeline`` it is a plain mmseg data set (stage 1);
-    :class:`EpisodicDataset` asks for its lists instead (stage 2).
+    Items are the phase's images, in list order. With a ``pipeline`` it is a plain mmseg data set (stage 1); stage 2's
+    :class:`EpisodicDataset` asks for its lists instead.
 
     Args:
         data_root (str): Root folder of the data.
-        ann_file (str): Text file with one image name (without suffix) a line, relative to
-            ``data_root``. Empty: every image of the folder, sorted by name.
+        ann_file (str): Text file with one image name (without suffix) a line, relative to ``data_root``. Empty: every
+            image of the folder, sorted by name.
         data_prefix (dict): Folders ``img_path`` and ``seg_map_path`` below ``data_root``.
         fold (int): Which quarter of the classes is novel, 0-3.
         phase (str): 'train' draws from base classes, 'val' (validation and test) from novel ones.
         labels (str, optional): 'base' makes a data set of background and the base classes in ascending order; novel
             classes become background 0, 255 stays 255 (MSANet, stage 1).
-        candidate_area (int): An image is a candidate of a class that covers at least so many
-            pixels of its mask. Defaults to 2048 = 2*32*32 (PFENet, BAM).
+        candidate_area (int): An image is a candidate of a class that covers at least so many pixels of its mask.
+            Defaults to 2048 = 2*32*32 (PFENet, BAM).
         image_filter (str): 'candidates' keeps, in training, images that are a candidate of a base class, and in
             validation those that are a candidate of a novel class. 'none' keeps all (stage 1).
-        exclude_novel (bool): Training with 'candidates' leaves out every image in which a novel
-            class occurs, as BAM does; False keeps them, as PFENet does.
-        novel_classes (sequence, optional): Names or ids of the novel classes, for data whose
-            split is not given by a benchmark.
+        exclude_novel (bool): Training with 'candidates' leaves out every image in which a novel class occurs, as BAM
+            does; False keeps them, as PFENet does.
+        novel_classes (sequence, optional): Names or ids of the novel classes, where no benchmark gives the split.
         index_workers (int, optional): Threads that read masks for the class index.
         pipeline (sequence): Transforms of stage 1.
         test_mode (bool, optional): Whether a corrupt file is an error (True) or a warning and another draw (False).
             Defaults to True in phase 'val'.
-        metainfo (dict, optional): ``classes`` (the first is 'background') and ``palette``, where
-            the class itself does not define them.
+        metainfo (dict, optional): ``classes`` (the first is 'background') and ``palette``, unless the class has them.
         **kwargs: Further arguments of :class:`mmseg.datasets.BaseSegDataset`.
 
     Raises:
@@ -88,8 +85,7 @@ class FewShotSegDataset(BaseSegDataset):
         self._set_classes(metainfo or {}, novel_classes)
         test_mode = phase == 'val' if test_mode is None else test_mode
         super().__init__(
-            ann_file=ann_file, data_root=data_root,
-            data_prefix=data_prefix or dict(img_path='', seg_map_path=''),
+            ann_file=ann_file, data_root=data_root, data_prefix=data_prefix or dict(img_path='', seg_map_path=''),
             metainfo={**(metainfo or {}), **self._fold_metainfo()},
             pipeline=build_transforms(pipeline), test_mode=test_mode, **kwargs)
 
@@ -152,6 +148,11 @@ class FewShotSegDataset(BaseSegDataset):
 
     # ------------------------------------------------------------------ images
 
+    @property
+    def list_name(self) -> str:
+        """Where the images are listed, for messages."""
+        return self.ann_file or self.data_prefix['img_path'] or self.data_root or type(self).__name__
+
     def load_data_list(self) -> list[dict]:
         """Name, image and mask of every entry of the list, before any filter."""
         folders = {key: self.data_prefix[key] for key in ('img_path', 'seg_map_path')}
@@ -167,9 +168,9 @@ class FewShotSegDataset(BaseSegDataset):
         keep = self._phase_images() & self._readable()
         if not keep.any():
             raise ValueError(
-                f'No image of {self.ann_file or self.data_prefix["img_path"]} is left for fold {self.fold}, phase '
-                f'{self.phase}. An image counts when a class of the phase covers `candidate_area` = '
-                f'{self.candidate_area} pixels: smaller images need a smaller area (`--candidate-area N`).')
+                f'No image of {self.list_name} is left for fold {self.fold}, phase {self.phase}. An image counts when '
+                f'a class of the phase covers `candidate_area` = {self.candidate_area} pixels: smaller images need a '
+                'smaller area (`--candidate-area N`).')
         data = [info for info in self.data_list if keep[info['position']]]
         for info in data:
             info.update(self.describe(info['position']))
@@ -184,8 +185,7 @@ class FewShotSegDataset(BaseSegDataset):
         readable = (self._index.image_sizes != UNREADABLE).all(axis=1)
         if not readable.all():
             first = self._paths(self.name(np.argmin(readable)))[0]
-            message = (f'{(~readable).sum()} images cannot be opened, the first is {first}: fetch them again or take '
-                       'them out of the list.')
+            message = f'{(~readable).sum()} images cannot be opened, the first is {first}: fetch or delist them.'
             if self.test_mode:
                 raise ValueError(message)
             print_log(f'{message} They are left out.', 'current', logging.WARNING)

@@ -48,7 +48,7 @@ class WrappedFewShotDataset(MappedFewShotDataset):
         if not isinstance(source, BaseSegDataset):
             raise TypeError(f'`source` must be a BaseSegDataset of mmseg, is {type(source).__name__}.')
         self.source, self._wanted_base = source, base_classes
-        classes = tuple(source.metainfo['classes'])
+        classes = tuple(name.strip() for name in source.metainfo['classes'])  # mmseg's ADE20K says 'bed '
         # What the source calls label n has the class id n + shift; 0 is the background.
         self._shift = 0 if classes[0] == BACKGROUND else 1
         palette = source.metainfo.get('palette')

@@ -184,6 +184,12 @@ def test_corrupt_jpeg_in_stage_1(own_voc):
         build(own_voc, 'train', test_mode=True, **options)[1]
 
 
+def test_a_class_named_twice(voc):
+    config = pascal(voc, metainfo=dict(classes=('background', 'cat', 'dog', 'cat')), novel_classes=['cat'])
+    with pytest.raises(ValueError, match=r"`metainfo.classes` needs .* each once: .*'dog', 'cat'"):
+        DATASETS.build({**config, 'type': FewShotSegDataset})
+
+
 @pytest.mark.parametrize('wrong', [dict(labels='all'), dict(image_filter='x'),
                                    dict(candidate_area=0), dict(reduce_zero_label=True)])
 def test_wrong_options_name_their_key(voc, wrong):

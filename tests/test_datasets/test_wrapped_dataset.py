@@ -107,5 +107,7 @@ def test_what_can_be_wrong(ade):
         WrappedFewShotDataset(source=ade, novel_classes=['sky'], base_classes=['sky', 'wall'])
     with pytest.raises(ValueError, match='`data_root` belongs into `source`'):
         WrappedFewShotDataset(source=ade, novel_classes=['sky'], data_root='x')
+    with pytest.raises(ValueError, match='No image of WrappedFewShotDataset is left'):
+        WrappedFewShotDataset(source=ade, novel_classes=['bed'], phase='val')
     with pytest.raises(TypeError, match='BaseSegDataset'):
         WrappedFewShotDataset(source=[1], novel_classes=['sky'])

@@ -197,6 +197,18 @@ def test_coco_rules(coco):
     assert len(dataset) == 1
 
 
+def test_coco_goes_on_after_a_kill(coco):
+    root, _ = coco
+    convert(root)
+    masks = root / 'annotations/val2014'
+    before = (masks / '001.png').stat().st_mtime_ns
+    (masks / '002.png').unlink()
+    (masks / '.002.png.7.half').write_bytes(b'cut')  # what a kill leaves
+    convert(root)
+    assert sorted(path.name for path in masks.iterdir()) == ['.mmfss.json', '001.png', '002.png']
+    assert (masks / '001.png').stat().st_mtime_ns == before and not read(masks / '002.png').any()
+
+
 def test_paint_first_and_background():
     first = [(1, False, square(5, 5, 20)), (2, False, square(0, 0, 45)), (3, True, runs(np.ones(SIZE)))]
     mask = paint_objects(*SIZE, first, overlap='first', crowd='background')

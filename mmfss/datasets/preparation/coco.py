@@ -114,7 +114,8 @@ def read_instances(path: Path) -> Instances:
     for key, image, category in keys:
         if image not in images or category not in labels:
             what, value = ('image', image) if image not in images else ('class', category)
-            raise PreparationError(f'Annotation {key} of {path} names the {what} {value}, which the file lacks.')
+            raise PreparationError(f'Annotation {key} of {path} names the {what} {value}, which the file lacks. '
+                                   'Fetch the file again, or take the annotation out.')
     objects = defaultdict(list)
     for annotation in annotations:
         objects[annotation['image_id']].append(
