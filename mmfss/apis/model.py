@@ -48,21 +48,22 @@ def find_config(config: str | Path | Config) -> Config:
 
 
 def _shipped_configs() -> dict[str, Path]:
-    """Name ('msanet/r50_pascal_1shot') -> path, of the first folder `configs` that there is."""
-    package = Path(mmfss.__file__).parent
-    for root in (package.parent / 'configs', package / '.mim' / 'configs', Path('configs')):
-        if root.is_dir():
-            paths = sorted(p for p in root.rglob('*.py') if '_base_' not in p.parts)
-            return {p.relative_to(root).with_suffix('').as_posix(): p for p in paths}
-    return {}
+    """Name ('msanet/r50_pascal_1shot') -> path; of the working folder, the repository and the installed package."""
+    package, found = Path(mmfss.__file__).parent, {}
+    for root in (Path('configs'), package.parent / 'configs', package / '.mim' / 'configs'):
+        for path in sorted(root.rglob('*.py')):
+            if '_base_' not in path.parts:
+                found.setdefault(path.relative_to(root).with_suffix('').as_posix(), path)
+    return found
 
 
 def build_model(cfg: Config, checkpoint: str | Path, device: str | None) -> nn.Module:
     """The model of a config with all weights of a checkpoint, without what inference does not need.
 
     Raises:
-        FileNotFoundError, ValueError: see :func:`mmfss.engine.model_loading.load_model`.
+        FileNotFoundError, ValueError: see :func:`mmfss.engine.model_loading.load_model`; or there is no such device.
     """
+    _check_device(device)
     cfg = Config(cfg.to_dict(), filename=cfg.filename)
     if 'model' in cfg:
         cfg.model.pop('comparison_heads', None)  # they have no weights
@@ -71,6 +72,16 @@ def build_model(cfg: Config, checkpoint: str | Path, device: str | None) -> nn.M
     model.requires_grad_(False)
     model.fingerprint = fingerprint(model, cfg.model)
     return model
+
+
+def _check_device(device: str | torch.device | None) -> None:
+    """Refuse a device that this machine does not have."""
+    try:
+        if device is not None:
+            torch.empty(1, device=device)
+    except (AssertionError, RuntimeError) as error:  # without CUDA torch asserts
+        raise ValueError(f"the device '{device}' cannot be used ({str(error).splitlines()[0]}). Leave it out to take a "
+                         "GPU where there is one, or say 'cpu'") from error
 
 
 def fingerprint(model: nn.Module, config: Mapping) -> str:

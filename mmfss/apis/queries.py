@@ -4,6 +4,7 @@
 import glob
 import hashlib
 import itertools
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import mmcv
 import numpy as np
+from mmengine.logging import print_log
 from PIL import Image
 
 from mmfss.datasets.folder import natural_order
@@ -128,6 +130,9 @@ class Video:
             yield Query(f'{self.name}/{index:06d}', np.ascontiguousarray(frame[..., ::-1]), f'{self.path}#{index}',
                         f'{self.path.absolute()}#{index}', stamp)
             index += 1
+        if index < self._frames:
+            print_log(f'The video {self.path} ends after {index} of the {self._frames} frames that it claims to have: '
+                      'it may be cut off.', 'current', logging.WARNING)
 
 
 def find_queries(images, book: NameBook) -> list[ImageList | Video]:

@@ -13,7 +13,7 @@ from mmfss.structures import SupportBank
 CURE = 'Free some space or save it elsewhere'
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RegisteredClass:
     """A class that a model can segment: :meth:`FewShotInferencer.register` makes it.
 

@@ -12,7 +12,7 @@ from mmfss.visualization.sheet import class_color, overlay_index_map
 _BELOW_HALF = 0.5 - 2**-12  # the float16 before 0.5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SegmentationResult:
     """One segmented image.
 

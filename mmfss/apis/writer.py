@@ -169,7 +169,7 @@ class ResultWriter:
         last = {}
         with open(self._log, 'rb') as lines:
             for number, line in enumerate(lines):
-                with suppress(ValueError):
+                with suppress(ValueError, KeyError, TypeError):
                     last[json.loads(line)['name']] = number
         kept = set(last.values())
         with open(self._log, 'rb') as lines:

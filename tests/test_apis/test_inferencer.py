@@ -224,14 +224,37 @@ def test_checkpoints_that_do_not_fit(weights):
         FewShotInferencer(toys.tiny_config(), weights / 'FewShotSegmentor.pth')
 
 
+def test_devices_that_are_not_there(weights):
+    for device in ('cuda:77', 'gpu'):
+        with pytest.raises(ValueError, match=f"device '{device}' cannot be used.*or say 'cpu'"):
+            FewShotInferencer(toys.tiny_config(), weights / 'BaseLearnerEnsemble.pth', device)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_a_gpu_gives_what_the_cpu_gives(weights, gear):
+    inferencer = FewShotInferencer(toys.tiny_config(), weights / 'BaseLearnerEnsemble.pth', 'cuda', show_progress=False)
+    (expected, ), (found, ) = (
+        i(toys.photo(3), gear) for i in
+        (FewShotInferencer(toys.tiny_config(), weights / 'BaseLearnerEnsemble.pth', 'cpu'), inferencer))
+    assert np.abs(found.scores.astype(float) - expected.scores).max() < 1e-2
+    assert inferencer.register('x', toys.photo(0), toys.disc()).bank['meta.gram'].is_cuda
+
+
 # --- configs ---
 
 
-def test_models_by_name():
+def test_models_by_name(tmp_path, monkeypatch):
     by_name = find_config('lite0_pascal_1shot')
     assert by_name.pretty_text == find_config('msanet/lite0_pascal_1shot').pretty_text
     assert by_name.pretty_text == find_config('configs/msanet/lite0_pascal_1shot.py').pretty_text
     assert find_config(by_name) is by_name
+    for i, folder in enumerate('xy'):
+        (tmp_path / 'configs' / folder).mkdir(parents=True)
+        (tmp_path / 'configs' / folder / 'r50.py').write_text(f'a = {1 + i}')
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="several configs are called 'r50': x/r50, y/r50"):
+        find_config('r50')
+    assert find_config('x/r50').a == 1
     with pytest.raises(FileNotFoundError, match="no model 'lite0_pascal_1shots'. Near are: lite0_pascal_1shot"):
         find_config('lite0_pascal_1shots')
     with pytest.raises(FileNotFoundError, match='There is no config nowhere.py'):

@@ -66,6 +66,12 @@ def test_videos_frame_by_frame(tmp_path):
     assert np.abs(found[2].image.astype(int) - toys.photo(1)).mean() < 12  # RGB, in order
 
 
+def test_a_video_that_is_cut_off(tmp_path, logged, monkeypatch):
+    monkeypatch.setattr('mmcv.VideoReader.frame_cnt', 9)
+    assert len(names(write_video(tmp_path / 'clip.avi'))) == 5
+    assert any('clip.avi ends after 5 of the 9 frames' in message for message in logged)
+
+
 @pytest.mark.parametrize('given, error, message', [
     ('gone.jpg', FileNotFoundError, 'no image .*gone.jpg'),
     ('gone.mp4', FileNotFoundError, 'no video .*gone.mp4'),
