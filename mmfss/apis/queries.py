@@ -53,24 +53,23 @@ class NameBook:
         self._owners = dict(taken or {})
         self._names = {owner: name for name, owner in self._owners.items()}
 
-    def name(self, identity: str, path: Path) -> str:
-        """The name of a source."""
+    def name(self, identity: str, path: Path | None, number: int = 0) -> str:
+        """The name of a file, or of the number-th image where there is none."""
         if identity in self._names:
             return self._names[identity]
-        for name in self._candidates(path):
-            if name not in self._owners:
-                self._owners[name], self._names[identity] = identity, name
-                return name
-        raise AssertionError('the candidates never end')
+        name = next(name for name in self._candidates(path, number) if name not in self._owners)
+        self._owners[name], self._names[identity] = identity, name
+        return name
 
     @staticmethod
-    def _candidates(path: Path) -> Iterator[str]:
+    def _candidates(path: Path | None, number: int) -> Iterator[str]:
+        if path is None:
+            yield from (f'image_{i:06d}' for i in itertools.count(number))
         folder = path.absolute().parent.name
         yield path.stem
         yield f'{folder}_{path.stem}'
         yield f'{folder}_{path.name.replace(".", "_")}'
-        for number in itertools.count(2):
-            yield f'{path.stem}_{number}'
+        yield from (f'{path.stem}_{i}' for i in itertools.count(2))
 
 
 class ImageList:
@@ -89,11 +88,11 @@ class ImageList:
             if isinstance(image, (str, PathLike)):
                 path, identity, stamp = Path(image), str(Path(image).absolute()), _file_stamp(Path(image))
             else:
-                path = Path(getattr(image, 'filename', '') or f'image_{index:06d}')
-                stamp = _digest(pil_array(image, path.name) if isinstance(image, Image.Image) else image)
+                path = Path(image.filename) if getattr(image, 'filename', '') else None
+                stamp = _digest(pil_array(image, f'image {index}') if isinstance(image, Image.Image) else image)
                 identity = f'{stamp} {index}'  # the same array twice is two images
             source = str(image) if isinstance(image, (str, PathLike)) else ''
-            yield Query(self.book.name(identity, path), image, source, identity, stamp)
+            yield Query(self.book.name(identity, path, index), image, source, identity, stamp)
 
 
 class Video:

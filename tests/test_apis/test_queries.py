@@ -56,6 +56,8 @@ def test_images_that_are_no_files(tmp_path):
     assert [q.name for q in found] == ['image_000000', 'photo', 'image_000002']
     assert len({q.identity for q in found}) == 3 and {q.source for q in found} == {''}
     assert [q.identity for q in queries([image, opened, image])] == [q.identity for q in found]
+    # Another image, into the folder of the first.
+    assert [q.name for q in queries(toys.photo(1), NameBook({'image_000000': found[0].identity}))] == ['image_000001']
 
 
 def test_videos_frame_by_frame(tmp_path):
