@@ -13,22 +13,25 @@ from mmfss.engine.checkpoint_match import state_differences
 from mmfss.registry import DATASETS, MODELS
 
 REPO = Path(__file__).resolve().parents[2]
-NAME = 'finetune/lite0_folder'
 
 
-def test_the_ensembles_meta_learner_fits_and_computes_the_same(tmp_path, monkeypatch):
+@pytest.mark.parametrize('name, trained_by', [
+    ('finetune/lite0_folder', 'msanet/lite0_pascal_1shot'),
+    ('finetune/quickstart_folder', 'quickstart/msanet_shapes_1shot')])
+def test_the_ensembles_meta_learner_fits_and_computes_the_same(name, trained_by, tmp_path, monkeypatch):
     pytest.importorskip('timm')
     folder = write_class_folders(tmp_path / 'mine', ('red', 'green'), images=5)
     monkeypatch.setenv('MMFSS_DATA_ROOT', str(folder))
     monkeypatch.setenv('MMFSS_TRAIN_IMAGES', '3')
-    cfg, full = (Config.fromfile(REPO / f'configs/{name}.py') for name in (NAME, 'msanet/lite0_pascal_1shot'))
+    cfg, full = (Config.fromfile(REPO / f'configs/{name}.py') for name in (name, trained_by))
     init_default_scope('mmfss')
     torch.manual_seed(0)
     full.model.update(base_checkpoint=None, feature_cache_gb=0)
     ensemble, model = MODELS.build(full.model).eval(), MODELS.build(cfg.model).eval()
     state = ensemble.state_dict()
     assert state_differences(model.state_dict(), state, cfg.default_hooks.checkpoint_guard.ignore) == []
-    assert model.backbone.init_cfg is None and cfg.load_from.endswith('lite0_pascal_1shot/fold0/meta_learner.pth')
+    assert model.backbone.init_cfg is None
+    assert cfg.load_from.endswith(full.work_dir.split('work_dirs/')[-1] + '/meta_learner.pth')
     model.load_state_dict(state, strict=False)
     images, mask = torch.rand(2, 3, 65, 65), torch.zeros(1, 1, 65, 65)
     mask[..., 20:40, 20:40] = 1
