@@ -33,7 +33,8 @@ class SupportBank:
 
     def __post_init__(self):
         shapes = {name: tuple(t.shape[:2]) for name, t in self.tensors.items()}
-        if len(set(shapes.values())) > 1:
+        # Compared one by one: sizes have no hash while torch.export records.
+        if any(shape != next(iter(shapes.values())) for shape in shapes.values()):
             raise ValueError(f'every tensor of a SupportBank starts with the same (B, K), got {shapes}')
 
     def __getitem__(self, name: str) -> Tensor:

@@ -1,8 +1,9 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """The attention map of MSANet (Eq. 7-9): the masked support decides which channels matter."""
 
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .masks import resize_nearest
 
 
 class GuidedAttention(nn.Module):
@@ -32,6 +33,6 @@ class GuidedAttention(nn.Module):
         Returns:
             Tensor: (N, C, h, w).
         """
-        mask = F.interpolate(mask, features.shape[-2:], mode='nearest')
+        mask = resize_nearest(mask, features.shape[-2:])
         pooled = (features * mask).mean((2, 3), keepdim=True)  # (N, C, 1, 1)
         return self.gate(pooled) * features

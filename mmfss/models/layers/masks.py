@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .exporting import exporting, first_kept, nearest, surely_equal
+
 FOREGROUND = 1
 
 
@@ -17,8 +19,14 @@ def foreground(mask: Tensor) -> Tensor:
 
 def resize(x: Tensor, size: Sequence[int]) -> Tensor:
     """Bilinear resizing with aligned corners, the one of BAM and MSANet: (N, C, h, w) -> (N, C, *size)."""
-    size = tuple(size)
-    return x if tuple(x.shape[-2:]) == size else F.interpolate(x, size, mode='bilinear', align_corners=True)
+    size, own = tuple(size), tuple(x.shape[-2:])
+    same = surely_equal(own, size) if exporting() else own == size
+    return x if same else F.interpolate(x, size, mode='bilinear', align_corners=True)
+
+
+def resize_nearest(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Nearest neighbour: (N, C, h, w) -> (N, C, *size)."""
+    return nearest(x, size) if exporting() else F.interpolate(x, tuple(size), mode='nearest')
 
 
 def decided(probability: Tensor, scores: Tensor) -> Tensor:
@@ -50,6 +58,12 @@ def mask_pyramid(mask: Tensor, through: Iterable[tuple[int, int]], sizes: Iterab
     return masks
 
 
+def _kept_first(keep: Tensor) -> Tensor:
+    """Indices (N, M) of the kept positions (N, L), in their own order, then of others up to the longest list."""
+    longest = max(int(keep.sum(1).max()), 1)
+    return keep.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :longest]
+
+
 def gather_kept(features: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
     """Collect the kept positions of each map, padded with zeros to the longest list.
 
@@ -62,9 +76,7 @@ def gather_kept(features: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         tuple[Tensor, Tensor]: vectors (N, C, M) and which of them are real, bool (N, M); M >= 1.
     """
-    longest = max(int(keep.sum(1).max()), 1)
-    # Kept positions first, in their own order: a stable sort of booleans.
-    index = keep.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :longest]  # (N, M)
+    index = first_kept(keep) if exporting() else _kept_first(keep)  # (N, M)
     valid = keep.gather(1, index)  # (N, M)
     vectors = features.gather(2, index.unsqueeze(1).expand(-1, features.shape[1], -1))  # (N, C, M)
     return vectors * valid.unsqueeze(1), valid

@@ -20,12 +20,19 @@ def _full(value):
     return value
 
 
+def without_autocast(device_type: str) -> AbstractContextManager:
+    """Autocast off; no context at all where it is off already, so that a recorded graph holds none."""
+    if torch.is_autocast_enabled(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return nullcontext()
+
+
 def full_precision(function: Callable) -> Callable:
     """Decorator: run with autocast off and floating tensors (also in dicts) as float32. The first is a tensor."""
 
     @wraps(function)
     def wrapped(first: Tensor, *args, **kwargs):
-        with torch.autocast(first.device.type, enabled=False):
+        with without_autocast(first.device.type):
             return function(_full(first), *(_full(a) for a in args), **{k: _full(v) for k, v in kwargs.items()})
 
     return wrapped
@@ -36,7 +43,7 @@ def after_backbone(training: bool, device: torch.device) -> AbstractContextManag
 
     The heads' share of an evaluation is small, and in bfloat16 it alone moves the scores by more than 1e-2.
     """
-    return nullcontext() if training else torch.autocast(device.type, enabled=False)
+    return nullcontext() if training else without_autocast(device.type)
 
 
 def fast_bfloat16(device: torch.device | str) -> bool:

@@ -6,12 +6,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from .exporting import exporting
+
 # Products held at once (float32: 256 MiB). A 641x641 query against five full supports would need 3.4 GiB in one piece.
 MAX_PRODUCTS = 2**26
 
 
 def chunked_correlation(query: Tensor, support: Tensor, reduce: Callable[[Tensor, slice], Tensor]) -> Tensor:
-    """Correlate and reduce, over slices of the query positions.
+    """Correlate and reduce, over slices of the query positions (in one piece in a recorded graph).
 
     Args:
         query (Tensor): (B, C, N).
@@ -24,6 +26,8 @@ def chunked_correlation(query: Tensor, support: Tensor, reduce: Callable[[Tensor
     """
     B, K, C, M = support.shape
     flat = support.transpose(1, 2).reshape(B, C, K * M)
+    if exporting():
+        return reduce((query.transpose(1, 2) @ flat).unflatten(2, (K, M)), slice(None))
     step = max(1, MAX_PRODUCTS // (B * K * M))
     parts = []
     for start in range(0, query.shape[2], step):

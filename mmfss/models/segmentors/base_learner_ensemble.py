@@ -11,7 +11,7 @@ from mmfss.structures import SupportBank
 
 from ..backbones import BackboneFeatures
 from ..layers import decided, resize
-from ..layers.precision import after_backbone
+from ..layers.precision import after_backbone, without_autocast
 from .few_shot_segmentor import FewShotSegmentor
 
 
@@ -81,7 +81,7 @@ class BaseLearnerEnsemble(FewShotSegmentor):
             base_logits = self.base_head(features.stages).float()  # (B, 1 + N_base, h4, w4)
             base_logits = resize(base_logits, meta_logits.shape[-2:])
             base_foreground = self._base_foreground(base_logits.softmax(1), own_class)  # (B, 1, h, w)
-        with torch.autocast(device.type, enabled=False):  # scores of 0..1 whose differences decide
+        with without_autocast(device.type):  # scores of 0..1 whose differences decide
             final = self._ensemble(meta_logits, psi, base_foreground)
         return dict(final=final, meta=meta_logits, base=base_logits, **self._compare(features, bank))
 
