@@ -94,6 +94,7 @@ def main() -> None:
                 'tests': read_requirements('tests'),
                 'optional': read_requirements('optional'),
                 'demo': read_requirements('demo'),
+                'deploy': read_requirements('deploy'),
             },
             zip_safe=False,
         )
