@@ -114,13 +114,14 @@ def summary(batch):
 
 
 def test_episodes_are_the_same_for_any_workers_and_batch(voc):
-    seen = []
+    seen, hashes = [], set()
     for workers, batch_size, seed in ((0, 1, 0), (1, 4, 1), (4, 3, 2)):
         np.random.seed(seed)
-        loader = DataLoader(test_set(voc), batch_size=batch_size, num_workers=workers,
-                            collate_fn=pseudo_collate)
+        dataset = test_set(voc, support_annotation='scribble')
+        loader = DataLoader(dataset, batch_size=batch_size, num_workers=workers, collate_fn=pseudo_collate)
         seen.append([line for batch in loader for line in summary(batch)])
-    assert len(seen[0]) == 20 and seen[0] == seen[1] == seen[2]
+        hashes.add(dataset.metainfo['episodes_hash'])
+    assert len(seen[0]) == 20 and seen[0] == seen[1] == seen[2] and len(hashes) == 1
 
 
 def test_two_processes_judge_the_same_list(voc):
