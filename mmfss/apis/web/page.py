@@ -6,6 +6,7 @@ import functools
 import logging
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
@@ -20,6 +21,7 @@ from .images import FORMATS, box_around, fit, painted, parse_box, read_image
 from .session import Limits, Session
 
 MASK, BOX = 'the object', 'corners of a box'
+ADD = 'Add example'
 PAINT = ('#0078e6', 0.6)  # see-through: what lies below guides the brush
 # A hidden link that the visible button follows once its file is there.
 _FOLLOW = "() => setTimeout(() => document.querySelector('#archive')?.click(), 300)"
@@ -30,6 +32,7 @@ CSS = """
 #shots .grid-wrap { max-height: 190px; }
 #results .grid-wrap { max-height: 520px; }
 @media (max-width: 640px) { #results .grid-container { grid-template-columns: 1fr !important; } }
+#said { min-height: 3.2em; }
 .chips span { display: inline-flex; align-items: center; gap: .4em; margin: .15em .9em .15em 0; }
 .chips i { width: .9em; height: .9em; border-radius: .2em; display: inline-block; }
 """
@@ -55,23 +58,29 @@ def build_app(
     private_folder()
     limits, lock = limits or Limits(), Lock()
     on = functools.partial(dict, api_visibility='private')
+    # Gradio's own sign of progress, and of an error, would hide the image that is being marked.
+    quiet = on(show_progress='hidden')
     model = dict(concurrency_id='model', concurrency_limit=1)
     with gr.Blocks(title='mmfss: few-shot segmentation', analytics_enabled=False, delete_cache=(600, 3600)) as app:
         state = gr.State(None)  # a Session for each open page
         at = _lay_out(limits, threshold)
         example = [at.drop, at.marking, at.editor, at.skip]
         classes = [at.chips, at.known, at.shots, at.chosen]
-        app.load(lambda: Session(inferencer, limits, lock), None, state, show_progress='hidden', **on())
+        app.load(lambda: Session(inferencer, limits, lock), None, state, **quiet)
         at.drop.upload(_told(_load_examples), [state, at.drop], example, show_progress='minimal', **on())
-        at.skip.click(_told(_next_example), state, example, show_progress='hidden', **on())
-        gr.on([at.add.click, at.name.submit], _told(_add_example), [state, at.editor, at.name, at.box, at.meaning],
-              [*example, at.box, *classes], show_progress_on=[at.editor], **on(model))
-        at.remove.click(_told(_remove_class), [state, at.chosen], classes, show_progress='hidden', **on())
+        at.skip.click(_told(_next_example), state, example, **quiet)
+        adding = gr.on([at.add.click, at.name.submit], lambda: gr.Button('Adding ...', interactive=False), None,
+                       at.add, **quiet).then(
+            _told(_add_example), [state, at.editor, at.name, at.box, at.meaning], [*example, at.box, *classes],
+            **quiet, **model)
+        for after in (adding.success, adding.failure):  # a second `then` is not called after an error
+            after(lambda: gr.Button(ADD, interactive=True), None, at.add, **quiet)
+        at.remove.click(_told(_remove_class), [state, at.chosen], classes, **quiet)
         at.segment.click(_told(functools.partial(_segment, batch_size)), [state, at.queries, at.slider],
-                         [at.results, at.output], **on(model))
+                         [at.results, at.output, at.said], show_progress_on=[at.said], **on(model))
         at.slider.change(_told(Session.overlays), [state, at.slider], at.results, trigger_mode='always_last',
-                         show_progress='hidden', **on())
-        at.download.click(_told(_pack), [state, at.slider], at.archive, show_progress='hidden', **on()).success(
+                         **quiet)
+        at.download.click(_told(_pack), [state, at.slider], at.archive, **quiet).success(
             None, js=_FOLLOW, **on())
     return app
 
@@ -97,7 +106,7 @@ def _lay_out(limits: Limits, threshold: float) -> SimpleNamespace:
                                      elem_id='box', min_width=200, scale=2)
                 name = gr.Textbox(label='Name of the class (a known one gets one more example)', max_length=40,
                                   placeholder='such as gear', elem_id='name')
-                add = gr.Button('Add example', variant='primary', elem_id='add')
+                add = gr.Button(ADD, variant='primary', elem_id='add')
                 skip = gr.Button('Leave this image out', size='sm', elem_id='skip')
             chips = gr.HTML(_chips(None), elem_id='chips', padding=False)
             with gr.Column(visible=False) as known:
@@ -112,6 +121,7 @@ def _lay_out(limits: Limits, threshold: float) -> SimpleNamespace:
             queries = gr.File(file_count='multiple', file_types=_SUFFIXES, height=160, show_label=False,
                               elem_id='queries')
             segment = gr.Button('Segment', variant='primary', elem_id='segment')
+            said = gr.HTML('The results will be here.', elem_id='said', padding=False)
             with gr.Column(visible=False) as output:
                 slider = gr.Slider(0.01, 0.99, threshold, step=0.01, elem_id='threshold',
                                    label='Threshold: lower marks more, higher marks less')
@@ -120,8 +130,8 @@ def _lay_out(limits: Limits, threshold: float) -> SimpleNamespace:
                                      elem_id='results')
                 download = gr.Button('Download (zip)', elem_id='download')
                 archive = gr.DownloadButton(visible='hidden', elem_id='archive')
-    names = ('drop marking editor meaning box name add skip chips known shots chosen remove queries segment output '
-             'slider results download archive')
+    names = ('drop marking editor meaning box name add skip chips known shots chosen remove queries segment said '
+             'output slider results download archive')
     here = locals()
     return SimpleNamespace(**{name: here[name] for name in names.split()})
 
@@ -172,12 +182,15 @@ def _remove_class(session: Session, name: str | None) -> list:
 def _segment(batch_size: int, session: Session, paths: list[str] | None, threshold: float,
              progress=gr.Progress()) -> tuple:  # noqa: B008, gradio looks for it here
     files = [(Path(path).name, path) for path in paths or []]
+    start = time.perf_counter()
     progress((0, len(files)), unit='images')
     for i, note in enumerate(session.segment(files, batch_size), 1):
         if note:
             gr.Warning(note)
         progress((i, len(files)), unit='images')
-    return session.overlays(threshold), gr.Column(visible=True)
+    count, seconds = len(session.results), time.perf_counter() - start
+    return (session.overlays(threshold), gr.Column(visible=True),
+            f'{count} image{"s" * (count > 1)} segmented in {seconds:.1f} s. Click one to enlarge it.')
 
 
 def _pack(session: Session, threshold: float) -> str:

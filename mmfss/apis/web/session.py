@@ -24,6 +24,7 @@ from mmfss.visualization.sheet import GIVEN, class_color, overlay_index_map, ove
 
 from .images import fit, read_image, scale_box
 
+PICTURE_HEIGHT = 480  # at least, or the outlines of small images are too thick
 Annotation = np.ndarray | tuple[int, int, int, int]  # (H, W) bool, or x1, y1, x2, y2
 
 
@@ -132,7 +133,7 @@ class Session:
         if not region.any():
             raise ValueError('Nothing is marked on the image. Paint over the object, or give a box.')
         new = SupportClass(name, old.color, [*old.images, image], [*old.annotations, given],
-                           [*old.pictures, overlay_mask(image, region, GIVEN, min(image.shape[0], 240))])
+                           [*old.pictures, overlay_mask(image, region, GIVEN, 240)])
         with self.lock:
             new.registered = self.inferencer.register(name, new.images, new.annotations)
         self.classes[name] = new
@@ -192,7 +193,10 @@ class Session:
                 self.results, self.legend = results, [(c.name, c.color) for c in classes]
 
     def overlays(self, threshold: float) -> list[tuple[np.ndarray, str]]:
-        """Pictures (h, w, 3) uint8 RGB of the last results with a caption each, without running the model."""
+        """Pictures (h, w, 3) uint8 RGB of the last results with a caption each, without running the model.
+
+        They are at least :data:`PICTURE_HEIGHT` high.
+        """
         return [self._overlay(kept, threshold) for kept in self.results]
 
     def write_zip(self, threshold: float) -> Path:
@@ -224,7 +228,7 @@ class Session:
         mask = kept.mask(threshold)
         colors = np.array([0, *(color for _, color in self.legend)])
         names = [''] * int(colors.max(initial=0))
-        picture, _ = overlay_index_map(kept.image, colors[mask], names, kept.image.shape[0])
+        picture, _ = overlay_index_map(kept.image, colors[mask], names, max(kept.image.shape[0], PICTURE_HEIGHT))
         shares = [(name, (mask == i).mean()) for i, (name, _) in enumerate(self.legend, 1)]
         found = ', '.join(f'{name} {share:.1%}' for name, share in shares if share >= 0.0005)
         return picture, f'{kept.name}: {found or "nothing found"}'
