@@ -1,0 +1,50 @@
+#!/usr/bin/env python
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""Segment an image with an exported model: onnxruntime, NumPy and Pillow only.
+
+    python demo/onnx_segment.py exported query.jpg mask.png support1.jpg mask1.png [support2.jpg mask2.png ...]
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+folder, query, out, *supports = sys.argv[1:]
+facts = json.loads(Path(folder, 'export.json').read_text())
+steps = facts['preprocessing']
+side = next(step['size'] for step in steps['geometry'] if step['type'].endswith('ResizeLongSide'))
+
+
+def load(path: str, kind: str, way: Image.Resampling) -> tuple[np.ndarray, tuple[int, int]]:
+    """The image at the top left of a square, as ResizeLongSide puts it, and its size (w, h) there."""
+    image = Image.open(path).convert(kind)
+    fitted = image.resize([max(8, int(s * side / max(image.size)) // 8 * 8) for s in image.size], way)
+    square = Image.new(kind, (side, side))
+    square.paste(fitted)
+    return np.asarray(square, np.float32), fitted.size
+
+
+def photo(path: str) -> np.ndarray:
+    """(3, H, W), normalised."""
+    image = load(path, 'RGB', Image.Resampling.BILINEAR)[0]
+    image = image if steps['channel_order'] == 'RGB' else image[..., ::-1]
+    return ((image - np.float32(steps['mean'])) / np.float32(steps['std'])).transpose(2, 0, 1)
+
+
+encoder, segmenter = (onnxruntime.InferenceSession(Path(folder, facts['files'][name]))
+                      for name in ('support_encoder', 'segmenter'))
+images = np.stack([photo(path) for path in supports[::2]])
+masks = np.stack([load(path, 'L', Image.Resampling.NEAREST)[0] > 0 for path in supports[1::2]]).astype(np.float32)
+names = facts['support_encoder']['outputs']
+bank = dict(zip(names, encoder.run(names, dict(images=images, masks=masks)), strict=True))  # keep: any query may follow
+
+wanted = {value.name for value in segmenter.get_inputs()}
+inputs = dict(bank, query=photo(query)[None])
+scores, = segmenter.run(['scores'], {name: value for name, value in inputs.items() if name in wanted})
+size, (width, height) = Image.open(query).size, load(query, 'L', Image.Resampling.NEAREST)[1]
+foreground = Image.fromarray((scores[0, 1] - scores[0, 0])[:height, :width]).resize(size, Image.Resampling.BILINEAR)
+Image.fromarray((np.asarray(foreground) > 0).astype(np.uint8) * 255).save(out)
