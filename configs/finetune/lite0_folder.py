@@ -67,7 +67,7 @@ model = dict(
 
 max_iters = 200
 # Bfloat16 where the device computes in it, else float32.
-optim_wrapper = dict(type='BFloat16OptimWrapper', optimizer=dict(type='AdamW', lr=2e-4, weight_decay=1e-4))
+optim_wrapper = dict(type='BFloat16OptimWrapper', optimizer=dict(type='AdamW', lr=6e-4, weight_decay=1e-4))
 param_scheduler = [dict(type='PolyLR', power=0.9, eta_min=0.0, begin=0, end=max_iters, by_epoch=False)]
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters)
 test_cfg = dict(type='TestLoop')
