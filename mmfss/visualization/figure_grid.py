@@ -21,8 +21,8 @@ DPI = 200  # written into the file: what a page takes a pixel for
 def compose_grid(rows: Sequence[tuple[str, Sequence[Panel]]], height: int = 200) -> np.ndarray:
     """Rows of panels with common heads above and a label at the left of each row.
 
-    The heads are the titles of the first row's panels. A note that all rows share stands once below its head, other
-    notes stand below their panels.
+    The heads are the titles of the first row's panels. Words that all rows have as their note stand once below the
+    head; other notes, and whatever holds a number, stand below their panels.
 
     Args:
         rows (Sequence[tuple]): (label, panels) of each row, with the same number of panels; legends are not drawn.
@@ -41,7 +41,7 @@ def compose_grid(rows: Sequence[tuple[str, Sequence[Panel]]], height: int = 200)
     line = round(plain.size * 1.4)
     blocks = [[tile(panel.images, height, max(2, height // 75)) for panel in panels] for _, panels in rows]
     columns = list(zip(*(panels for _, panels in rows), strict=True))  # panels by column
-    common = [column[0].note if len({panel.note for panel in column}) == 1 else '' for column in columns]
+    common = [_shared_note([panel.note for panel in column]) for column in columns]
     notes = [['' if shared else panel.note for panel, shared in zip(panels, common, strict=True)] for _, panels in rows]
     widths = [max([block.shape[1] for block in column] + [round(bold.getlength(panels[0].title))]
                   + [round(plain.getlength(text)) for text in (shared, *texts)])
@@ -67,6 +67,11 @@ def compose_grid(rows: Sequence[tuple[str, Sequence[Panel]]], height: int = 200)
         page.paste(_upright(label, bold, height), (gap, y))
         y += step
     return np.asarray(page)
+
+
+def _shared_note(notes: Sequence[str]) -> str:
+    """The note of all rows; '' where they differ or measure something, which is each row's own by accident only."""
+    return notes[0] if len(set(notes)) == 1 and not any(c.isdigit() for c in notes[0]) else ''
 
 
 def _upright(text: str, font, length: int) -> Image.Image:

@@ -22,8 +22,9 @@ def test_rows_of_different_shapes_stand_in_common_columns():
 
 def test_a_note_that_all_rows_share_stands_once():
     same = [('a', [Panel('X', [plain(40, 40)], note='annotation')])] * 3
-    own = [('a', [Panel('X', [plain(40, 40)], note=f'IoU {i}')]) for i in range(3)]
-    assert compose_grid(own, 100).shape[0] > compose_grid(same, 100).shape[0]
+    for ious in (range(3), (0, 0, 0)):  # equal numbers are no common note
+        own = [('a', [Panel('X', [plain(40, 40)], note=f'IoU {iou}')]) for iou in ious]
+        assert compose_grid(own, 100).shape[0] > compose_grid(same, 100).shape[0]
 
 
 def test_long_labels_are_shortened_and_rows_must_agree():
