@@ -13,10 +13,14 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
+if len(sys.argv) < 6 or len(sys.argv) % 2:
+    sys.exit(__doc__)
 folder, query, out, *supports = sys.argv[1:]
 facts = json.loads(Path(folder, 'export.json').read_text())
 steps = facts['preprocessing']
-side = next(step['size'] for step in steps['geometry'] if step['type'].endswith('ResizeLongSide'))
+side = next((step['size'] for step in steps['geometry'] if step['type'].endswith('ResizeLongSide')), None)
+if side is None:
+    sys.exit(f'onnx_segment.py: {folder} was made for another geometry than ResizeLongSide: {steps["geometry"]}')
 
 
 def load(path: str, kind: str, way: Image.Resampling) -> tuple[np.ndarray, tuple[int, int]]:
