@@ -30,7 +30,8 @@ class EpisodicDataset(Dataset):
 
     Without protocol (training) item i takes image i as the query, one of its phase's classes that
     occur in it (any area) uniformly, and K distinct candidates of that class other than the query,
-    all from NumPy's global random state, which mmengine seeds in each worker. With a protocol or
+    all from NumPy's global random state, which mmengine seeds in each worker; with ``class_power`` it
+    takes a class first and one of its candidates as the query. With a protocol or
     a file (validation and test) the items are fixed episodes.
 
     An item is ``dict(inputs=dict(query=(3, H, W), support=[K x (3, H, W)]),
@@ -50,6 +51,9 @@ class EpisodicDataset(Dataset):
         support_annotation (str | dict, optional): 'box', 'scribble' or 'point' replaces the masks
             of the supports, in training and test alike; a dict adds further arguments of
             :class:`mmfss.datasets.transforms.WeakAnnotation`. In test it follows from the episode.
+        class_power (float, optional): Training draws a class of n candidates with probability
+            n**class_power: 0 all equally often, 1 as often as it has images. For data where a few
+            classes hold most images. None: every image once an epoch, as published methods do.
         lazy_init (bool): Whether to wait with reading lists until the first use.
 
     Raises:
@@ -59,7 +63,8 @@ class EpisodicDataset(Dataset):
     def __init__(self, dataset, *, shots: int = 1, query_pipeline: Sequence = (),
                  support_pipeline: Sequence = (), protocol=None,
                  support_control: str | None = None, episodes_file: str | None = None,
-                 support_annotation: str | dict | None = None, lazy_init: bool = False) -> None:
+                 support_annotation: str | dict | None = None, class_power: float | None = None,
+                 lazy_init: bool = False) -> None:
         if not isinstance(shots, int) or shots < 1:
             raise ValueError(f'`shots` is {shots!r}; it must be a whole number of at least 1.')
         if support_control not in (None, 'wrong_novel', 'base'):
@@ -68,6 +73,9 @@ class EpisodicDataset(Dataset):
         if support_control and protocol is None and episodes_file is None:
             raise ValueError('`support_control` is a control of evaluation: give a `protocol` or '
                              'an `episodes_file` too.')
+        if class_power is not None and (protocol is not None or episodes_file is not None):
+            raise ValueError('`class_power` is about training: an evaluation has a `protocol` or an '
+                             '`episodes_file` that says which class is drawn.')
         if isinstance(dataset, dict):
             dataset = DATASETS.build({**dataset, 'lazy_init': True})
         if not isinstance(dataset, FewShotSegDataset):
@@ -82,6 +90,7 @@ class EpisodicDataset(Dataset):
         self.protocol = TASK_UTILS.build(protocol) if isinstance(protocol, dict) else protocol
         self.support_control = support_control
         self.episodes_file = episodes_file
+        self.class_power = class_power
         self.episodes: list[Episode] = []
         self._told_empty = False
         self._ready = False
@@ -128,6 +137,10 @@ class EpisodicDataset(Dataset):
                              f'for {self.shots}-shot training: take fewer shots, more data or a '
                              f'smaller `candidate_area` (now {data.candidate_area}).')
         self._eval_class_ids = tuple(self._candidates)
+        if self.class_power is not None:
+            weights = np.array([len(found) for found in self._candidates.values()], dtype=float)
+            weights **= self.class_power
+            self._class_odds = weights / weights.sum()
         self._header = dict(protocol=None, missing_classes_as_zero=False)
 
     def _prepare_evaluation(self) -> None:
@@ -233,9 +246,14 @@ class EpisodicDataset(Dataset):
 
     def _draw(self, index: int) -> tuple:
         """Class, query and supports of a training episode."""
-        data, query = self.dataset, self._queries[index]
-        present = [c for c in data.get_data_info(query)['class_ids'] if c in self._candidates]
-        class_id = present[np.random.randint(len(present))]
+        data = self.dataset
+        if self.class_power is not None:
+            class_id = int(np.random.choice(self._eval_class_ids, p=self._class_odds))
+            query = np.random.choice(self._candidates[class_id])
+        else:
+            query = self._queries[index]
+            present = [c for c in data.get_data_info(query)['class_ids'] if c in self._candidates]
+            class_id = present[np.random.randint(len(present))]
         others = self._candidates[class_id]
         others = others[others != query]
         supports = np.random.choice(others, self.shots, replace=False)

@@ -280,3 +280,21 @@ def test_empty_support_mask_is_told_once(tmp_path, logged):
         assert not (dataset[i]['data_samples']['support'][0].gt_sem_seg.data == 1).any()
     told = [m for m in logged if 'support mask is empty' in m]
     assert len(told) == 1 and 'cat' in told[0] and '.png' in told[0] and 'candidate_area' in told[0]
+
+
+@pytest.mark.parametrize('power, few', [(0, 1 / 2), (1, 1 / 5)])
+def test_class_power_says_how_often_a_rare_class_is_drawn(tmp_path, power, few):
+    images = {f'dog{i}': [(12, BIG)] for i in range(8)} | {f'cow{i}': [(10, BIG)] for i in range(2)}
+    dataset = train_set(write_voc(tmp_path, train=images), fold=0, class_power=power)
+    np.random.seed(0)
+    queries = [dataset[i % len(dataset)]['data_samples']['query'] for i in range(400)]
+    drawn = np.mean([query.class_name == 'cow' for query in queries])
+    assert abs(drawn - few) < 0.08
+    # Whatever is drawn is a candidate of its class, and every one of them comes up.
+    assert all(query.class_name in query.img_path for query in queries)
+    assert len({query.img_path for query in queries}) == len(images)
+
+
+def test_class_power_is_refused_in_evaluation(voc):
+    with pytest.raises(ValueError, match='class_power'):
+        test_set(voc, class_power=0.5)
