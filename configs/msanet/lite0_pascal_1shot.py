@@ -14,7 +14,12 @@ model = dict(
     backbone=_base_.backbone,
     decode_head=dict(type='MSANetHead', channels=128),
     base_head=_base_.base_head,
+    # A head that saw few kinds of things takes unlike ones for background (docs/results.md): foreground counts more.
+    loss_decode=dict(type='WeightedCrossEntropyLoss', class_weight=(1.0, 2.5)),
     # Floors that need no training, measured on the same episodes.
     comparison_heads=dict(prototype=dict(type='PrototypeHead'), prior=dict(type='PriorMaskHead', threshold=0.5)),
     base_checkpoint=base_learner['checkpoint'],
     feature_cache_gb=4)
+# The ensemble's four weights stay near their start: else they grow to sharpen `final`, and the background wins.
+optim_wrapper = dict(
+    paramwise_cfg=dict(custom_keys={k: dict(lr_mult=0.1, decay_mult=0.0) for k in ('merge_adjustment', 'merge_base')}))

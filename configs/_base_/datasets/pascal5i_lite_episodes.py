@@ -60,6 +60,7 @@ train_dataloader = dict(
     dataset=dict(
         type='EpisodicDataset',
         shots=shots,
+        class_power=0.5,  # rare classes more often than they occur: few photos hold few kinds of things
         dataset=dict(
             type='Pascal5iDataset',
             data_root=data_root,

@@ -1,6 +1,6 @@
 # Stage 2 for machines without a GPU: AdamW, few epochs, poly per iteration.
 # In epochs rather than iterations, so that an interrupted run resumes without replaying its data.
-max_epochs = 4
+max_epochs = 2
 
 # Bfloat16 where the device computes in it (two to three times as fast on such a CPU), else float32.
 optim_wrapper = dict(
