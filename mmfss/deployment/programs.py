@@ -35,8 +35,10 @@ def record(model: nn.Module, shots: int | None = None,
         tuple: the programs by name, and the names of the bank's tensors in the order of outputs and inputs.
 
     Raises:
-        RuntimeError: when torch cannot record the model.
+        RuntimeError: when torch is too old, or cannot record the model.
     """
+    if not hasattr(torch.compiler, 'is_exporting'):
+        raise RuntimeError(f'export needs torch >= 2.7, this is {torch.__version__}')
     AUTO = torch.export.Dim.AUTO
     count = {} if shots else {0: AUTO}
     # Sides that differ from each other, or torch would take them to be equal always.
