@@ -114,7 +114,8 @@ def test_what_is_missing_is_said(inputs, capsys, monkeypatch):
     assert tool.main([config, 'none.pth', '--out', str(root / 'x'), '--format', 'torch_export']) == 1
     assert 'there is no checkpoint none.pth' in capsys.readouterr().err
     find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None if name == 'onnxscript' else find(name))
+    known = dict(onnx=True, onnxruntime=True, onnxscript=None)  # whatever is installed here
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: known[name] if name in known else find(name))
     with pytest.raises(SystemExit):
         tool.main([config, weights, '--out', str(root / 'x')])
     assert '--format onnx needs onnxscript: pip install -r requirements/deploy.txt' in capsys.readouterr().err
