@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from mmfss.models.loading import describe_mismatch
+
 # What the two sides of a fold are made of; compared between a checkpoint's dataset and ours.
 _META_NAMES = {'fold': 'other fold', 'class_names': 'other classes', 'base_class_ids': 'other fold'}
 _SHOWN = 4
@@ -31,42 +33,29 @@ def state_differences(expected: Mapping[str, torch.Tensor],
         list[str]: One line a difference, headed by what it most likely means; empty when it fits.
     """
 
-    def compared(state: Mapping) -> dict[str, tuple[int, ...]]:
+    def compared(state: Mapping) -> dict[str, torch.Tensor]:
         return {
-            key: tuple(value.shape)
+            key: value
             for key, value in state.items()
             if hasattr(value, 'shape') and not any(re.match(p, key) for p in ignore)
         }
 
     ours, theirs = compared(expected), compared(found)
-    missing = sorted(ours.keys() - theirs.keys())
-    unexpected = sorted(theirs.keys() - ours.keys())
-    shapes = sorted(key for key in ours.keys() & theirs.keys() if ours[key] != theirs[key])
-    if not (missing or unexpected or shapes):
+    problems = describe_mismatch(ours, theirs, _SHOWN)
+    if not problems:
         return []
-
+    shapes = [key for key in ours if key in theirs and ours[key].shape != theirs[key].shape]
     lines = []
-    if any(key.startswith('backbone.') for key in [*missing, *unexpected, *shapes]):
+    if any(key.startswith('backbone.') for key in {*shapes, *(ours.keys() ^ theirs.keys())}):
         lines.append('it has another backbone')
     # A classifier of another size differs in its number of outputs and in nothing else.
-    if any(_is_classifier(key) and ours[key][1:] == theirs[key][1:] for key in shapes):
+    if any(_is_classifier(key) and ours[key].shape[1:] == theirs[key].shape[1:] for key in shapes):
         lines.append('it has another number of classes')
-    lines += _listed('missing', missing)
-    lines += _listed('unexpected', unexpected)
-    lines += _listed('of other shape',
-                     [f'{key} {theirs[key]} instead of {ours[key]}' for key in shapes])
-    return lines
+    return lines + [f'weights {problem}' for problem in problems]
 
 
 def _is_classifier(key: str) -> bool:
     return re.search(r'(conv_seg|cls_seg|classifier|fc)\.(weight|bias)$', key) is not None
-
-
-def _listed(title: str, names: list[str]) -> list[str]:
-    if not names:
-        return []
-    more = f' and {len(names) - _SHOWN} more' if len(names) > _SHOWN else ''
-    return [f'{len(names)} weights {title}: ' + ', '.join(names[:_SHOWN]) + more]
 
 
 def meta_differences(ours: Mapping | None, theirs: Mapping | None) -> list[str]:
@@ -106,3 +95,22 @@ def base_class_names(metainfo: Mapping) -> tuple[str, ...] | None:
     if names is None or ids is None:
         return None
     return tuple(names[i] for i in ids)
+
+
+def base_learner_differences(meta: Mapping, ours: Mapping) -> list[str]:
+    """Compare what a base learner was trained on with the dataset it is to serve.
+
+    Args:
+        meta (Mapping): The checkpoint's ``meta``: ``fold`` and ``base_class_names``.
+        ours (Mapping): The dataset's metainfo, as far as it is known: ``fold`` at least.
+
+    Returns:
+        list[str]: One line a difference; empty when they agree or one side does not say.
+    """
+    lines = []
+    if None not in (meta.get('fold'), ours.get('fold')) and meta['fold'] != ours['fold']:
+        lines.append(f"other fold: it was trained on fold {meta['fold']}, this run is fold {ours['fold']}")
+    known, needed = meta.get('base_class_names'), base_class_names(ours)
+    if known and needed and tuple(known) != needed:
+        lines.append(f'other classes: {tuple(known)} instead of {needed}')
+    return lines

@@ -16,7 +16,7 @@ from mmengine.runner import CheckpointLoader
 import mmfss
 from mmfss.registry import MODELS
 
-from .checkpoint_match import model_state, state_differences
+from .checkpoint_match import base_learner_differences, model_state, state_differences
 from .hooks.base_learner_checkpoint_hook import KEPT_PREFIXES
 from .launch import (
     build_runner,
@@ -174,10 +174,7 @@ def _check_fit(checkpoint: Path, cfg: Config, stage1: Config | None) -> None:
     except Exception as error:
         raise ValueError(f'The base learner {checkpoint} cannot be read ({error}). Remove it and '
                          'start again: stage 1 will be trained anew.') from error
-    reasons = []
-    fold = content.get('meta', {}).get('fold')
-    if None not in (fold, cfg.get('fold')) and fold != cfg.fold:
-        reasons.append(f'other fold: it was trained on fold {fold}, this run is fold {cfg.fold}')
+    reasons = base_learner_differences(content.get('meta', {}), dict(fold=cfg.get('fold')))
     if stage1 is not None:
         init_default_scope(stage1.get('default_scope', 'mmfss'))
         expected = MODELS.build(stage1.model).state_dict()

@@ -11,7 +11,7 @@ from mmengine.runner import BaseLoop, CheckpointLoader
 
 from mmfss.registry import HOOKS
 
-from ..checkpoint_match import base_class_names, meta_differences, model_state, state_differences
+from ..checkpoint_match import base_learner_differences, meta_differences, model_state, state_differences
 
 
 @HOOKS.register_module()
@@ -54,12 +54,7 @@ class CheckpointGuardHook(Hook):
             return
         theirs = CheckpointLoader.load_checkpoint(path, map_location='cpu').get('meta', {})
         ours = runner.train_dataloader.dataset.metainfo
-        reasons = []
-        if theirs.get('fold') is not None and ours.get('fold') not in (None, theirs['fold']):
-            reasons.append(f"other fold: {theirs['fold']} instead of {ours['fold']}")
-        known, needed = theirs.get('base_class_names'), base_class_names(ours)
-        if known and needed and tuple(known) != needed:
-            reasons.append(f'other classes: {tuple(known)} instead of {needed}')
+        reasons = base_learner_differences(theirs, ours)
         if reasons:
             raise ValueError(_refusal(path, 'the base learner', reasons) + (
                 'Train one for this fold (remove or rename the file and run tools/train.py again) '
