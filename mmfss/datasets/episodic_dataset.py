@@ -261,20 +261,19 @@ class EpisodicDataset(Dataset):
 
     def _item(self, class_id: int, query_place: int, support_places: Sequence[int],
               support_class_id: int, *, run: int, episode: int) -> dict:
-        supports = [self._support(place, support_class_id, run, episode)
-                    for place in support_places]
+        supports = [self._support(place, support_class_id, run, episode) for place in support_places]
         base = self.dataset.base_class_ids
         query = self.dataset.describe(query_place)
         query.update(
             class_id=class_id, class_name=self.dataset.class_names[class_id],
             base_index=base.index(class_id) if class_id in base else NO_BASE_CLASS,
             run=run, episode=episode, base_label_map=self._base_label_map,
+            support_names=[self.dataset.name(place) for place in support_places],
             support_paths=[s['data_samples'].img_path for s in supports])
         query = self.query_pipeline(query)
         return dict(
             inputs=dict(query=query['inputs'], support=[s['inputs'] for s in supports]),
-            data_samples=dict(query=query['data_samples'],
-                              support=[s['data_samples'] for s in supports]))
+            data_samples=dict(query=query['data_samples'], support=[s['data_samples'] for s in supports]))
 
     def _support(self, place: int, class_id: int, run: int, episode: int) -> dict:
         results = self.dataset.describe(place)

@@ -34,6 +34,9 @@ def test_classes_images_and_masks(tmp_path, mode):
     query = item['query']
     area = int((query.gt_sem_seg.data == 1).sum())
     assert area == (15 * 11 if query.class_name == 'bee' else 15 * 13)
+    # Where every class has a file 1.jpg, only the whole name tells which image was judged.
+    assert (query.name, *query.support_names) == (episodes.episodes[0].query, *episodes.episodes[0].supports)
+    assert query.name.startswith(f'{query.class_name}/')
     assert all((s.gt_sem_seg.data == 1).any() and not (s.gt_sem_seg.data == 255).all() for s in item['support'])
 
 

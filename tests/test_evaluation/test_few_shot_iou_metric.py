@@ -191,3 +191,10 @@ def test_two_processes_give_the_numbers_of_one(tmp_path):
     for rank in (0, 1):
         assert json.loads((tmp_path / f'rank{rank}.json').read_text()) == alone
     assert read_report(str(tmp_path / 'results.json'))['num_episodes'] == 9
+
+
+def test_the_report_names_images_as_the_episode_list_does():
+    named, plain = make_sample(0, 0), make_sample(0, 1)
+    named.set_metainfo(dict(name='bee/1', support_names=['bee/2']))
+    episodes = run_metric([named, plain])[1].report['episodes']
+    assert [(e['query'], e['supports']) for e in episodes] == [('bee/1', ['bee/2']), ('q1', ['s1'])]

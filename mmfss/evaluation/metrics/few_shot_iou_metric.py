@@ -119,8 +119,9 @@ class FewShotIoUMetric(BaseMetric):
                     'run': int(sample['run']),
                     'episode': int(sample['episode']),
                     'class_id': int(sample['class_id']),
-                    'query': _stem(sample.get('img_path')),
-                    'supports': [_stem(path) for path in sample.get('support_paths', ())],
+                    # Names as in the episode list: in a folder a class several files are called alike.
+                    'query': sample.get('name') or _stem(sample.get('img_path')),
+                    'supports': list(sample.get('support_names') or map(_stem, sample.get('support_paths', ()))),
                     'counts': counts,
                 }
             )
