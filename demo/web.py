@@ -11,6 +11,7 @@ CONFIG is a config file or a model name such as msanet/lite0_pascal_1shot. Only 
 
 import argparse
 import logging
+import signal
 import sys
 import warnings
 
@@ -63,6 +64,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if not 0 < args.threshold < 1:
         parser.error('--threshold lies between 0 and 1')
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # an orderly end removes the uploads
     try:
         run(args)
     except (ImportError, OSError, ValueError) as error:

@@ -76,6 +76,7 @@ def browser():
 def page_of(browser, url):
     """An open page that fails the test when it asks other machines for something, or a script breaks."""
     page, wrong = browser.new_page(viewport=dict(width=1280, height=900)), []
+    page.set_default_timeout(180_000)  # milliseconds; a busy machine without a GPU draws slowly
     page.on('request', lambda r: r.url.startswith((url, 'data:', 'blob:')) or wrong.append(r.url))
     page.on('pageerror', lambda error: wrong.append(str(error)))
     page.goto(url)
@@ -177,9 +178,7 @@ def test_mistakes_are_told(browser, served, tmp_path):
     broken.write_bytes(b'no image at all')
     with page_of(browser, served[0]) as page:
         def told(text):
-            toast = page.locator('.toast-body', has_text=text).last
-            toast.wait_for()
-            toast.locator('button').click()
+            page.locator('.toast-body', has_text=text).last.wait_for()
 
         page.click('#segment')
         told('a class first')
@@ -237,3 +236,10 @@ def test_it_listens_on_loopback(served):
     with socket.socket() as probe, pytest.raises(OSError):
         probe.settimeout(5)
         probe.connect(('127.0.0.2', port))  # bound to all addresses, it would answer here too
+
+
+def test_a_taken_port_is_told(served):
+    from mmfss.apis.web import build_app, serve
+    port = int(served[0].rsplit(':', 1)[1])
+    with pytest.raises(OSError, match=f'port {port} of 127.0.0.1 .* --port'):
+        serve(build_app(served[1]), port=port, block=False)

@@ -1,6 +1,7 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """Running the page so that it listens where told, serves its own files only and calls nobody."""
 
+import os
 from pathlib import Path
 
 import gradio as gr
@@ -39,6 +40,9 @@ def serve(
     Raises:
         OSError: When the port is taken.
     """
+    # Gradio asks its own page whether it is there; that must not go through a proxy.
+    for name in ('NO_PROXY', 'no_proxy'):
+        os.environ[name] = ','.join(filter(None, [os.environ.get(name), *LOOPBACK, host]))
     # Pillow refuses more than twice this.
     Image.MAX_IMAGE_PIXELS = (limits or Limits()).max_pixels // 2 + 1
     # Uploads must stay readable wherever the temporary folder lies.
@@ -48,11 +52,16 @@ def serve(
     gate = Middleware(Gate, max_body=size + 2**16, hosts=LOOPBACK if host in LOOPBACK else None)
     app.queue(max_size=32, api_open=False, default_concurrency_limit=4)
     theme = gr.themes.Default(primary_hue='blue', font=FONTS, font_mono=MONO)
-    _, url, _ = app.launch(
-        server_name=host, server_port=port, share=False, inbrowser=False, quiet=True, show_error=True,
-        max_file_size=size, allowed_paths=[], blocked_paths=blocked,
-        enable_monitoring=False, run_history=False, footer_links=[], ssr_mode=False, pwa=False, mcp_server=False,
-        state_session_capacity=32, theme=theme, css=CSS, app_kwargs=dict(middleware=[gate]), prevent_thread_lock=True)
+    try:
+        _, url, _ = app.launch(
+            server_name=host, server_port=port, share=False, inbrowser=False, quiet=True, show_error=True,
+            max_file_size=size, allowed_paths=[], blocked_paths=blocked, enable_monitoring=False, run_history=False,
+            footer_links=[], ssr_mode=False, pwa=False, mcp_server=False, state_session_capacity=32, theme=theme,
+            css=CSS, app_kwargs=dict(middleware=[gate]), prevent_thread_lock=True)
+    except OSError as error:
+        taken = f'port {port}' if port else 'a port from 7860'
+        raise OSError(f'{taken} of {host} cannot be opened: it is taken, or {host} is no address of this machine. '
+                      'Choose with --port and --host.') from error
     print(f'mmfss web demo: {url}', flush=True)
     if block:
         app.block_thread()
