@@ -218,6 +218,7 @@ def test_paint_first_and_background():
 
 
 @pytest.mark.parametrize('change, message', [
+    (lambda c: c['annotations'][0].update(segmentation=[[1, 1, 5, 1, 5, 5, 2]]), 'odd number of values, .* id 1'),
     (lambda c: c['annotations'][1].pop('segmentation'), '1 of 4 annotations .* no segmentation, .* id 2'),
     (lambda c: c['annotations'][0].update(image_id=9), 'Annotation 1 .* names the image 9'),
     (lambda c: c['annotations'][0].update(category_id=2), 'Annotation 1 .* names the class 2'),

@@ -84,8 +84,8 @@ def read_instances(path: Path) -> Instances:
     """Read and check an ``instances_*.json``.
 
     Raises:
-        PreparationError: It is cut off, lacks segmentations, names a class twice, or has an annotation of a class or
-            image that it does not have.
+        PreparationError: It is cut off, lacks segmentations, has half a point, names a class twice, or has an
+            annotation of a class or image that it does not have.
     """
     if not Path(path).is_file():
         raise PreparationError(f'{path} does not exist. It is in COCO\'s annotations_trainval archive.')
@@ -111,6 +111,13 @@ def read_instances(path: Path) -> Instances:
     if without:
         raise PreparationError(f'{len(without)} of {len(annotations)} annotations of {path} have no segmentation, the '
                                f'first has the id {without[0]}: masks need `instances_*.json`, not boxes or captions.')
+    # A list cut off in the middle of a point would be painted without a word.
+    odd = [a['id'] for a in annotations if isinstance(a['segmentation'], list)
+           and any(isinstance(polygon, list) and len(polygon) % 2 for polygon in a['segmentation'])]
+    if odd:
+        raise PreparationError(f'{len(odd)} of {len(annotations)} annotations of {path} have a polygon with an odd '
+                               f'number of values, the first has the id {odd[0]}: a polygon is x, y, x, y, ... '
+                               'Fetch the file again, or take the annotation out.')
     for key, image, category in keys:
         if image not in images or category not in labels:
             what, value = ('image', image) if image not in images else ('class', category)
