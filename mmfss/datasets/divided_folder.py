@@ -73,7 +73,8 @@ class DividedFolderDataset(FolderFewShotDataset):
         """Every image of every class, and which of them are for training."""
         data = super().load_data_list()
         if isinstance(self.train_images, str):
-            unknown = [name for name in self._listed if name not in set(self._names.tolist())]
+            known = set(self._names.tolist())
+            unknown = [name for name in self._listed if name not in known]
             if unknown:
                 raise ValueError(f'{len(unknown)} of {len(self._listed)} training images of {self._list} are not in '
                                  f'{self.data_root}, the first is {unknown[0]} (*{self.img_suffix}).')

@@ -8,6 +8,7 @@ from mmengine.visualization import Visualizer
 
 from mmfss.evaluation.functional import confusion, foreground_iou
 from mmfss.registry import VISUALIZERS
+from mmfss.structures import prediction_key
 
 from .sheet import GIVEN, PREDICTED, Panel, compose_sheet, overlay_index_map, overlay_mask
 
@@ -157,7 +158,7 @@ class EpisodeVisualizer(Visualizer):
     def _output_panel(
         self, name: str, query: np.ndarray, sample: BaseDataElement, label: np.ndarray | None
     ) -> Panel | None:
-        prediction = _map_of(sample, 'pred_sem_seg' if name == 'final' else f'pred_{name}_seg')
+        prediction = _map_of(sample, prediction_key(name))
         if prediction is None:
             return None
         title = name[:1].upper() + name[1:]

@@ -13,6 +13,7 @@ from torch import nn
 
 from mmfss.datasets import EpisodicDataset
 from mmfss.evaluation.functional import foreground_iou
+from mmfss.structures import prediction_key
 
 from .contact_sheet import to_rgb
 from .episode_visualizer import EpisodeVisualizer, episode_iou
@@ -42,11 +43,6 @@ class SegmentedEpisode:
         """Foreground IoU in percent."""
         return episode_iou(self.sample.get(prediction_key(output)).data[0].numpy(),
                            self.sample.gt_sem_seg.data[0].numpy())
-
-
-def prediction_key(output: str) -> str:
-    """The sample's field of an output."""
-    return 'pred_sem_seg' if output == 'final' else f'pred_{output}_seg'
 
 
 @torch.no_grad()

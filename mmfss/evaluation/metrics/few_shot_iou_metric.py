@@ -10,6 +10,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
 from mmfss.registry import METRICS
+from mmfss.structures import prediction_key
 
 from ..functional import confusion
 from ..report import format_report, report_name, summarise, write_report
@@ -105,7 +106,7 @@ class FewShotIoUMetric(BaseMetric):
             label = _map_of(sample, 'gt_sem_seg')
             counts = {}
             for name in self.outputs or _outputs_of(sample):
-                key = 'pred_sem_seg' if name == 'final' else f'pred_{name}_seg'
+                key = prediction_key(name)
                 if key not in sample:
                     raise KeyError(
                         f"FewShotIoUMetric: outputs asks for '{name}', but the model gave no {key}; it gave "

@@ -10,7 +10,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from mmfss.registry import MODELS
-from mmfss.structures import SupportBank
+from mmfss.structures import SupportBank, prediction_key
 
 from ..backbones import BackboneFeatures
 from ..layers import decided, foreground, resize
@@ -175,7 +175,7 @@ class FewShotSegmentor(BaseSegmentor):
             for name, score in scores.items():
                 restored = self.restore(score[i:i + 1], size, sample)  # (channels, H, W)
                 mask = PixelData(data=restored.argmax(0, keepdim=True))
-                sample.set_field(mask, 'pred_sem_seg' if name == 'final' else f'pred_{name}_seg', dtype=PixelData)
+                sample.set_field(mask, prediction_key(name), dtype=PixelData)
                 if name == 'final':
                     sample.seg_logits = PixelData(data=restored)
         return data_samples
