@@ -1,7 +1,9 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """Small data sets that the tests write themselves."""
 
+import importlib.util
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 from PIL import Image
@@ -94,3 +96,11 @@ TRAIN_PIPELINES = dict(
                     dict(type='RandomScale', ratio_range=(0.8, 1.2)),
                     dict(type='ForegroundCrop', crop_size=33), PACK],
     support_pipeline=[IMAGE, LABELS, dict(type='ForegroundCrop', crop_size=33), PACK])
+
+
+def load_script(path: Path) -> ModuleType:
+    """A script of ``tools`` or ``demo`` as a module, without running it."""
+    spec = importlib.util.spec_from_file_location(f'script_{path.stem}', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,13 +1,13 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """tools/analysis_tools/folder_benchmark.py on a folder of two classes."""
 
-import importlib.util
 import json
 from pathlib import Path
 
 import api_toys as toys
 import numpy as np
 import pytest
+from helpers import load_script
 from PIL import Image
 
 from mmfss.apis import FewShotInferencer
@@ -17,10 +17,7 @@ PATH = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'folder_benchmar
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('folder_benchmark', PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(PATH)
 
 
 @pytest.fixture

@@ -1,11 +1,10 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """What the configs of the paper say: sizes, schedules, batches, places. Builds no large model."""
 
-import importlib.util
-
 import pytest
 import torch
 import yaml
+from helpers import load_script
 from shipped import ALL, CONFIGS, REPO, STAGE1, STAGE2, TABLE3, read
 
 SIDES = dict(pascal=473, coco=641)
@@ -82,9 +81,7 @@ def test_the_stages_meet(name, monkeypatch):
 def count():
     """Counts a config's parameters without giving them memory."""
     path = REPO / 'tools/analysis_tools/count_parameters.py'
-    spec = importlib.util.spec_from_file_location('count_parameters', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_script(path)
 
     def count(name: str) -> tuple[float, float]:
         with torch.device('meta'):

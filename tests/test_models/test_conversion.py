@@ -5,7 +5,6 @@ The golden cases list names and shapes of the authors' state dicts; the variants
 (ResNet-101, COCO-20i, other K) differ from them in the few shapes that are changed below.
 """
 
-import importlib.util
 import json
 import re
 from pathlib import Path
@@ -14,6 +13,7 @@ import golden
 import numpy as np
 import pytest
 import torch
+from helpers import load_script
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
@@ -78,9 +78,7 @@ def imagenet(state: dict) -> dict:
 def converter(name: str, monkeypatch, *args) -> None:
     """Run tools/model_converters/<name>.py with these arguments, in this process."""
     path = REPO / f'tools/model_converters/{name}.py'
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_script(path)
     monkeypatch.setattr('sys.argv', [str(path), *map(str, args)])
     module.main()
 

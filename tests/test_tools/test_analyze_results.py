@@ -1,11 +1,11 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """Pictures of a result file."""
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import load_script
 from PIL import Image
 
 from mmfss.evaluation import summarise, write_report
@@ -17,10 +17,7 @@ META = dict(class_names=('background', 'ant', 'bee', 'cow'), eval_class_ids=(1, 
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('analyze_results', PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(PATH)
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
-import importlib.util
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import load_script
 
 from mmfss.evaluation import summarise, write_report
 
@@ -14,10 +14,7 @@ META = dict(class_names=('background', 'ant', 'bee'), eval_class_ids=(1, 2), fol
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('compare_results', PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(PATH)
 
 
 @pytest.fixture

@@ -1,12 +1,12 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """From official-looking downloads to prepared benchmarks, and every way in which a download can be wrong."""
 
-import importlib.util
 import json
 import tarfile
 
 import numpy as np
 import pytest
+from helpers import load_script
 from PIL import Image
 from pycocotools import mask as coco_mask
 from scipy.io import savemat
@@ -22,10 +22,7 @@ SBD = dict(train=['c1', 'e1', 'b1'], val=['f1', 'g1'])  # e1 and f1 are in VOC's
 
 
 def tool(name):
-    spec = importlib.util.spec_from_file_location(f'tool_{name}', REPO / f'tools/dataset_converters/{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(REPO / f'tools/dataset_converters/{name}.py')
 
 
 def label(name):

@@ -1,7 +1,7 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
-import importlib.util
 
 import torch
+from helpers import load_script
 from mmengine.registry import init_default_scope
 from tool_runs import REPO
 
@@ -9,9 +9,7 @@ from mmfss.registry import MODELS
 
 
 def test_variants_agree_where_their_weights_do():
-    spec = importlib.util.spec_from_file_location('sweep', REPO / 'tools/analysis_tools/ensemble_sweep.py')
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = load_script(REPO / 'tools/analysis_tools/ensemble_sweep.py')
     init_default_scope('mmfss')
     torch.manual_seed(0)
     model = MODELS.build(dict(

@@ -1,13 +1,13 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """Episode lists and contact sheets from the command line."""
 
-import importlib.util
 import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from helpers import load_script
 from PIL import Image
 from tiny_voc import write_tiny_voc
 from tool_runs import CONFIGS, OURS, REPO, environment
@@ -20,10 +20,7 @@ CONFIG = str(CONFIGS / 'tiny_1shot.py')
 
 def load(name):
     path = REPO / 'tools' / 'analysis_tools' / f'{name}.py'
-    spec = importlib.util.spec_from_file_location(f'tool_{name}', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(path)
 
 
 @pytest.fixture(scope='module')

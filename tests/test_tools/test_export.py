@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from helpers import load_script
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from PIL import Image
@@ -18,10 +19,7 @@ from mmfss.registry import MODELS
 
 
 def load_tool():
-    spec = importlib.util.spec_from_file_location('export_tool', REPO / 'tools/deployment/export.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(REPO / 'tools/deployment/export.py')
 
 
 def save_weights(config, path):

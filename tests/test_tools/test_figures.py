@@ -1,12 +1,12 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """The paper's figures from an untrained tiny model."""
 
-import importlib.util
 import json
 
 import numpy as np
 import pytest
 import torch
+from helpers import load_script
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from PIL import Image
@@ -30,10 +30,7 @@ def untouched_environment(monkeypatch):
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('figures', REPO / 'tools/analysis_tools/figures.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(REPO / 'tools/analysis_tools/figures.py')
 
 
 @pytest.fixture(scope='module')

@@ -2,10 +2,10 @@
 """What the tools make of their options, without running anything."""
 
 import argparse
-import importlib.util
 import os
 
 import pytest
+from helpers import load_script
 from tool_runs import CONFIGS, OURS, REPO
 
 from mmfss.engine.cli import load_config
@@ -13,10 +13,7 @@ from mmfss.engine.cli import load_config
 
 def tool(name):
     """``tools/<name>.py`` as a module."""
-    spec = importlib.util.spec_from_file_location(f'tool_{name}', REPO / 'tools' / f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(REPO / 'tools' / f'{name}.py')
 
 
 @pytest.fixture(autouse=True)
