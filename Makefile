@@ -21,7 +21,7 @@ help:
 	@echo "make demo        segment images of an unseen class with the quickstart's model"
 	@echo "make test        the tests, without the slow ones"
 	@echo "make test-all    all tests"
-	@echo "make lint        ruff"
+	@echo "make lint        ruff: rules and format"
 	@echo "make clean       remove caches and builds (keeps .venv, data and work_dirs)"
 
 install: $(STAMP)
@@ -41,6 +41,7 @@ test-all: $(STAMP)
 
 lint: $(STAMP)
 	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
 
 quickstart: $(STAMP) $(LITE0)
 	$(PY) tools/quickstart.py

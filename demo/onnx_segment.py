@@ -2,7 +2,7 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """Segment an image with an exported model: onnxruntime, NumPy and Pillow only.
 
-    python demo/onnx_segment.py exported query.jpg mask.png support1.jpg mask1.png [support2.jpg mask2.png ...]
+python demo/onnx_segment.py exported query.jpg mask.png support1.jpg mask1.png [support2.jpg mask2.png ...]
 """
 
 import json
@@ -39,8 +39,9 @@ def photo(path: str) -> np.ndarray:
     return ((image - np.float32(steps['mean'])) / np.float32(steps['std'])).transpose(2, 0, 1)
 
 
-encoder, segmenter = (onnxruntime.InferenceSession(Path(folder, facts['files'][name]))
-                      for name in ('support_encoder', 'segmenter'))
+encoder, segmenter = (
+    onnxruntime.InferenceSession(Path(folder, facts['files'][name])) for name in ('support_encoder', 'segmenter')
+)
 images = np.stack([photo(path) for path in supports[::2]])
 masks = np.stack([load(path, 'L', Image.Resampling.NEAREST)[0] > 0 for path in supports[1::2]]).astype(np.float32)
 names = facts['support_encoder']['outputs']
@@ -48,7 +49,7 @@ bank = dict(zip(names, encoder.run(names, dict(images=images, masks=masks)), str
 
 wanted = {value.name for value in segmenter.get_inputs()}
 inputs = dict(bank, query=photo(query)[None])
-scores, = segmenter.run(['scores'], {name: value for name, value in inputs.items() if name in wanted})
+(scores,) = segmenter.run(['scores'], {name: value for name, value in inputs.items() if name in wanted})
 size, (width, height) = Image.open(query).size, load(query, 'L', Image.Resampling.NEAREST)[1]
 foreground = Image.fromarray((scores[0, 1] - scores[0, 0])[:height, :width]).resize(size, Image.Resampling.BILINEAR)
 Image.fromarray((np.asarray(foreground) > 0).astype(np.uint8) * 255).save(out)

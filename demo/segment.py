@@ -67,23 +67,54 @@ class _ClassAction(argparse.Action):
 def make_parser() -> argparse.ArgumentParser:
     """The options of this tool."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage='%(prog)s CONFIG CHECKPOINT IMAGES... [--class NAME] --support IMAGE MASK [--support ...] --out DIR ...')
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage='%(prog)s CONFIG CHECKPOINT IMAGES... [--class NAME] --support IMAGE MASK [--support ...] --out DIR ...',
+    )
     parser.set_defaults(classes=[])
-    parser.add_argument('paths', nargs='+', metavar='CONFIG CHECKPOINT IMAGES',
-                        help='config or model name, checkpoint, then images, folders, globs (in quotes), videos')
+    parser.add_argument(
+        'paths',
+        nargs='+',
+        metavar='CONFIG CHECKPOINT IMAGES',
+        help='config or model name, checkpoint, then images, folders, globs (in quotes), videos',
+    )
     group = parser.add_argument_group('classes')
     group.add_argument('--class', action=_ClassAction, metavar='NAME', help='begin a class')
-    group.add_argument('--support', nargs=2, action=_ClassAction, metavar=('IMAGE', 'MASK'),
-                       help='an annotated image; the mask is black and white, or 0 and 1')
-    group.add_argument('--box', nargs=5, action=_ClassAction, metavar=('IMAGE', 'X1', 'Y1', 'X2', 'Y2'),
-                       help='an image with a box around the object, in pixels')
-    group.add_argument('--polygon', nargs=2, action=_ClassAction, metavar=('IMAGE', '"X,Y X,Y X,Y"'),
-                       help='an image with an outline of the object')
-    group.add_argument('--points', nargs=2, action=_ClassAction, metavar=('IMAGE', '"X,Y X,Y"'),
-                       help='an image with points on the object')
-    group.add_argument('--mask-value', type=int, action=_ClassAction, metavar='N',
-                       help='which value of masks of several classes is the object')
+    group.add_argument(
+        '--support',
+        nargs=2,
+        action=_ClassAction,
+        metavar=('IMAGE', 'MASK'),
+        help='an annotated image; the mask is black and white, or 0 and 1',
+    )
+    group.add_argument(
+        '--box',
+        nargs=5,
+        action=_ClassAction,
+        metavar=('IMAGE', 'X1', 'Y1', 'X2', 'Y2'),
+        help='an image with a box around the object, in pixels',
+    )
+    group.add_argument(
+        '--polygon',
+        nargs=2,
+        action=_ClassAction,
+        metavar=('IMAGE', '"X,Y X,Y X,Y"'),
+        help='an image with an outline of the object',
+    )
+    group.add_argument(
+        '--points',
+        nargs=2,
+        action=_ClassAction,
+        metavar=('IMAGE', '"X,Y X,Y"'),
+        help='an image with points on the object',
+    )
+    group.add_argument(
+        '--mask-value',
+        type=int,
+        action=_ClassAction,
+        metavar='N',
+        help='which value of masks of several classes is the object',
+    )
     group.add_argument('--bank', action=_ClassAction, metavar='FILE', help='a class that --save-bank saved')
     group.add_argument('--save-bank', action=_ClassAction, metavar='FILE', help='save the class for later')
     parser.add_argument('--name', help="name of the class when there is only one ('object')")
@@ -104,8 +135,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     places = [i for i, (_, path) in enumerate(pairwise(args.paths)) if Path(path).suffix in CHECKPOINTS]
     if len(places) != 1:
         parser.error('give CONFIG CHECKPOINT side by side, the checkpoint ending in ' + ', '.join(CHECKPOINTS))
-    args.config, args.checkpoint = args.paths[places[0]:places[0] + 2]
-    args.queries = args.paths[:places[0]] + args.paths[places[0] + 2:]
+    args.config, args.checkpoint = args.paths[places[0] : places[0] + 2]
+    args.queries = args.paths[: places[0]] + args.paths[places[0] + 2 :]
     if not args.classes or not all(c.images or c.bank for c in args.classes):
         parser.error('each class needs at least one --support IMAGE MASK (or --box, --polygon, --points, --bank)')
     if args.name:
@@ -122,6 +153,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def register(inferencer, options: ClassOptions):
     """The class that the options describe, saved where they say so."""
     from mmfss.apis import RegisteredClass
+
     registered = None
     if options.bank:
         registered = RegisteredClass.load(options.bank)
@@ -130,25 +162,32 @@ def register(inferencer, options: ClassOptions):
             registered = dataclasses.replace(registered, name=options.name)
     if options.images:
         masks = [dict(mask=mask, value=options.value) if isinstance(mask, str) else mask for mask in options.masks]
-        registered = (inferencer.extend(registered, options.images, masks) if registered else
-                      inferencer.register(options.name or 'object', options.images, masks))
+        registered = (
+            inferencer.extend(registered, options.images, masks)
+            if registered
+            else inferencer.register(options.name or 'object', options.images, masks)
+        )
     if options.save:
         registered.save(options.save)
-        print(f"class '{registered.name}', {registered.num_shots} shots, {registered.nbytes / 2**20:.1f} MiB: "
-              f'{options.save}')
+        print(
+            f"class '{registered.name}', {registered.num_shots} shots, {registered.nbytes / 2**20:.1f} MiB: "
+            f'{options.save}'
+        )
     return registered
 
 
 def run(args: argparse.Namespace) -> None:
     """Register the classes, segment the images, say where the results are."""
     from mmfss.apis import FewShotInferencer
+
     inferencer = FewShotInferencer(args.config, args.checkpoint, args.device)
     classes = [register(inferencer, options) for options in args.classes]
     if not args.queries:
         return
     start, count, last = time.perf_counter(), 0, None
-    for result in inferencer.stream(args.queries, classes, args.batch_size, args.threshold, args.out, args.show,
-                                    args.skip_existing):
+    for result in inferencer.stream(
+        args.queries, classes, args.batch_size, args.threshold, args.out, args.show, args.skip_existing
+    ):
         count, last = count + 1, result.name
     seconds = time.perf_counter() - start
     print(f'{count} images segmented in {seconds:.1f} s ({count / seconds:.1f} images/s) on {inferencer.device}')
@@ -169,8 +208,10 @@ def main(argv: list[str] | None = None) -> int:
         print(f'segment.py: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print('\nsegment.py: interrupted. Finished files stay; the same command with --skip-existing goes on from '
-              'here.', file=sys.stderr)
+        print(
+            '\nsegment.py: interrupted. Finished files stay; the same command with --skip-existing goes on from here.',
+            file=sys.stderr,
+        )
         return 130
     return 0
 

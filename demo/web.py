@@ -23,12 +23,19 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument('checkpoint', metavar='CHECKPOINT', help='checkpoint of the meta learner')
     parser.add_argument('--host', default='127.0.0.1', help='address to listen on (%(default)s: this machine only)')
     parser.add_argument('--port', type=int, help='by default the first free one from 7860')
-    parser.add_argument('--max-upload-mb', type=_positive, default=32, metavar='MB',
-                        help='largest upload (%(default)s)')
-    parser.add_argument('--max-megapixels', type=_positive, default=40, metavar='N',
-                        help='largest image that is decoded (%(default)s)')
-    parser.add_argument('--max-images', type=_whole, default=24, metavar='N',
-                        help='images of one run; their scores stay in memory (%(default)s)')
+    parser.add_argument(
+        '--max-upload-mb', type=_positive, default=32, metavar='MB', help='largest upload (%(default)s)'
+    )
+    parser.add_argument(
+        '--max-megapixels', type=_positive, default=40, metavar='N', help='largest image that is decoded (%(default)s)'
+    )
+    parser.add_argument(
+        '--max-images',
+        type=_whole,
+        default=24,
+        metavar='N',
+        help='images of one run; their scores stay in memory (%(default)s)',
+    )
     parser.add_argument('--threshold', type=float, default=0.5, help='where the slider stands at first (%(default)s)')
     parser.add_argument('--batch-size', type=_whole, default=4, help='images at once (%(default)s)')
     parser.add_argument('--device', help="such as 'cuda:0' or 'cpu'; by default a GPU where there is one")
@@ -53,6 +60,7 @@ def run(args: argparse.Namespace) -> None:
     """Load the model and serve the page until interrupted."""
     from mmfss.apis import FewShotInferencer
     from mmfss.apis.web import Limits, build_app, serve  # tells what to install before the model is loaded
+
     inferencer = FewShotInferencer(args.config, args.checkpoint, args.device, show_progress=False)
     limits = Limits(max_pixels=round(args.max_megapixels * 1e6), max_queries=args.max_images)
     app = build_app(inferencer, limits, args.threshold, args.batch_size)

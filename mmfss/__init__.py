@@ -34,11 +34,13 @@ def _check_versions() -> None:
         if digit_version(found) < digit_version(minimum):
             raise ImportError(
                 f'mmfss {__version__} needs {name} >= {minimum}, but {name} {found} is installed '
-                f'at {package.__file__}. Run: pip install -U -r requirements/mminstall.txt')
+                f'at {package.__file__}. Run: pip install -U -r requirements/mminstall.txt'
+            )
         if digit_version(found) >= digit_version(untried):
             warnings.warn(
-                f'mmfss {__version__} was tested with {name} < {untried}; {name} {found} may '
-                'behave differently.', stacklevel=3)
+                f'mmfss {__version__} was tested with {name} < {untried}; {name} {found} may behave differently.',
+                stacklevel=3,
+            )
 
 
 _check_versions()

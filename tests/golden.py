@@ -17,8 +17,17 @@ FOLDER = Path(__file__).parent / 'data' / 'golden'
 CASES = ('r50_pascal_1shot', 'r50_pascal_5shot', 'vgg16_pascal_1shot')
 # Our names of the guidance whose released names differ, and everything that is compared.
 GUIDANCE = dict(query='query_feat', adjustment='adjust_factor')
-OUTPUTS = ('query_feat', 'prototype', 'similarity', 'prior', 'attention', 'adjust_factor', 'final_logits',
-           'meta_logits', 'base_logits')
+OUTPUTS = (
+    'query_feat',
+    'prototype',
+    'similarity',
+    'prior',
+    'attention',
+    'adjust_factor',
+    'final_logits',
+    'meta_logits',
+    'base_logits',
+)
 # Agreement that the reference asks for, by kind: relative to the standard deviation, to the loss, to the norm.
 TOLERANCES = dict(output=1e-4, loss=1e-4, gradient=1e-3)
 
@@ -78,11 +87,18 @@ def model_config(case: str) -> dict:
         backbone = dict(type='BlockVGG')
         base_head.update(type='NarrowPSPHead', in_channels=512, pyramid_channels=128)
     else:
-        backbone = dict(type='BlockResNet', depth=50, deep_stem=True, stem_channels=128, strides=(1, 2, 1, 1),
-                        dilations=(1, 1, 2, 4))
+        backbone = dict(
+            type='BlockResNet',
+            depth=50,
+            deep_stem=True,
+            stem_channels=128,
+            strides=(1, 2, 1, 1),
+            dilations=(1, 1, 2, 4),
+        )
         base_head.update(type='mmseg.PSPHead', in_channels=2048)
-    return dict(type='BaseLearnerEnsemble', backbone=backbone, decode_head=head, base_head=base_head,
-                log_base_loss=True)
+    return dict(
+        type='BaseLearnerEnsemble', backbone=backbone, decode_head=head, base_head=base_head, log_base_loss=True
+    )
 
 
 def build(case: str, folder: Path = FOLDER) -> nn.Module:
@@ -91,6 +107,7 @@ def build(case: str, folder: Path = FOLDER) -> nn.Module:
 
     from mmfss.models.conversion import rename_msanet_keys
     from mmfss.registry import MODELS
+
     with DefaultScope.overwrite_default_scope('mmfss'):
         model = MODELS.build(model_config(case))
     weights, unknown = rename_msanet_keys(released_weights(case, folder))
@@ -103,11 +120,12 @@ def query_samples(reference: dict[str, Tensor]) -> list:
     """The annotations of a case as the model's loss takes them."""
     from mmengine.structures import PixelData
     from mmseg.structures import SegDataSample
+
     samples = []
     for i, base_index in enumerate(reference['class_index'].tolist()):
         sample = SegDataSample(metainfo=dict(base_index=base_index))
-        sample.gt_sem_seg = PixelData(data=reference['query_mask'][i:i + 1])
-        sample.gt_base_seg = PixelData(data=reference['query_base_mask'][i:i + 1])
+        sample.gt_sem_seg = PixelData(data=reference['query_mask'][i : i + 1])
+        sample.gt_base_seg = PixelData(data=reference['query_base_mask'][i : i + 1])
         samples.append(sample)
     return samples
 
@@ -121,8 +139,9 @@ def compare(case: str, folder: Path = FOLDER) -> dict[str, float]:
         relative deviation of each loss, ``loss/...``; that of each gradient norm, ``gradient/...``.
     """
     reference, model = arrays(case, folder), build(case, folder)
-    inputs = dict(query=reference['query_img'], support=reference['support_img'],
-                  support_mask=reference['support_mask'])
+    inputs = dict(
+        query=reference['query_img'], support=reference['support_img'], support_mask=reference['support_mask']
+    )
     model.eval()
     with torch.no_grad():
         bank = model.encode_support(inputs['support'], inputs['support_mask'])
@@ -145,6 +164,7 @@ def compare(case: str, folder: Path = FOLDER) -> dict[str, float]:
 
 def _compare_gradients(model: nn.Module, released: dict[str, Tensor]) -> dict[str, float]:
     from mmfss.models.conversion import rename_msanet_keys
+
     expected, _ = rename_msanet_keys(released)
     learned = {name: p for name, p in model.named_parameters() if p.requires_grad}
     assert learned.keys() == expected.keys(), learned.keys() ^ expected.keys()

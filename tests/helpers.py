@@ -28,7 +28,7 @@ def draw_mask(parts: list[tuple[int, int]], size=(HEIGHT, WIDTH)) -> np.ndarray:
     mask = np.zeros(size, dtype=np.uint8)
     flat, start = mask.reshape(-1), 5
     for class_id, pixels in parts:
-        flat[start:start + pixels] = class_id
+        flat[start : start + pixels] = class_id
         start += pixels
     flat[-4:] = 255
     return mask
@@ -67,19 +67,28 @@ def png(root: Path, name: str) -> Path:
 
 def pascal(root: Path, phase: str = 'val', **kwargs) -> dict:
     """Config of a Pascal5iDataset over :func:`write_voc`."""
-    return {**dict(type='Pascal5iDataset', data_root=str(root), phase=phase, candidate_area=AREA,
-                   ann_file=f'ImageSets/Segmentation/{phase}.txt'), **kwargs}
+    return {
+        **dict(
+            type='Pascal5iDataset',
+            data_root=str(root),
+            phase=phase,
+            candidate_area=AREA,
+            ann_file=f'ImageSets/Segmentation/{phase}.txt',
+        ),
+        **kwargs,
+    }
 
 
-def write_class_folders(root: Path, names: tuple[str, ...], images: int = 11, mode: str = 'L',
-                        size: tuple[int, int] = (30, 36)) -> Path:
+def write_class_folders(
+    root: Path, names: tuple[str, ...], images: int = 11, mode: str = 'L', size: tuple[int, int] = (30, 36)
+) -> Path:
     """Write ``CLASS/K.jpg`` and ``CLASS/K.png`` of (h, w) pixels: noise, a rectangle a row larger class by class."""
     rng = np.random.default_rng(0)
     for place, name in enumerate(names):
         (root / name).mkdir(parents=True)
         for k in range(1, images + 1):
             mask = np.zeros(size, np.uint8)
-            mask[5:15 + place, 5:20] = 255
+            mask[5 : 15 + place, 5:20] = 255
             Image.fromarray(rng.integers(0, 255, (*size, 3), dtype=np.uint8)).save(root / name / f'{k}.jpg')
             Image.fromarray(mask).convert(mode).save(root / name / f'{k}.png')
     return root
@@ -89,13 +98,17 @@ IMAGE = dict(type='LoadFewShotImage')
 LABELS = dict(type='LoadFewShotAnnotations')
 PACK = dict(type='PackEpisodeInputs')
 RESIZE = dict(type='ResizeLongSide', size=48)
-TEST_PIPELINES = dict(query_pipeline=[IMAGE, RESIZE, LABELS, PACK],
-                      support_pipeline=[IMAGE, LABELS, RESIZE, PACK])
+TEST_PIPELINES = dict(query_pipeline=[IMAGE, RESIZE, LABELS, PACK], support_pipeline=[IMAGE, LABELS, RESIZE, PACK])
 TRAIN_PIPELINES = dict(
-    query_pipeline=[IMAGE, dict(type='LoadFewShotAnnotations', with_base=True),
-                    dict(type='RandomScale', ratio_range=(0.8, 1.2)),
-                    dict(type='ForegroundCrop', crop_size=33), PACK],
-    support_pipeline=[IMAGE, LABELS, dict(type='ForegroundCrop', crop_size=33), PACK])
+    query_pipeline=[
+        IMAGE,
+        dict(type='LoadFewShotAnnotations', with_base=True),
+        dict(type='RandomScale', ratio_range=(0.8, 1.2)),
+        dict(type='ForegroundCrop', crop_size=33),
+        PACK,
+    ],
+    support_pipeline=[IMAGE, LABELS, dict(type='ForegroundCrop', crop_size=33), PACK],
+)
 
 
 def load_script(path: Path) -> ModuleType:

@@ -34,24 +34,43 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('config', help='a stage-2 config')
     parser.add_argument('--folds', type=int, nargs='+', default=[0, 1, 2, 3], help='folds (0 1 2 3)')
     parser.add_argument('--gpus', type=int, default=1, help='processes of each training and test (1)')
-    parser.add_argument('--protocols', nargs='+', default=[_OWN], metavar='NAME',
-                        help=f'bam, pfenet, hdmnet, hsnet, balanced, a file like them, or `{_OWN}` (default)')
-    parser.add_argument('--support-control', nargs='+', choices=['wrong_novel', 'base'], default=[],
-                        help='also test with supports of a wrong class')
-    parser.add_argument('--support-annotation', nargs='+', choices=['mask', 'box', 'scribble', 'point'],
-                        default=[None], help="what supports are annotated with in test (default: the config's)")
+    parser.add_argument(
+        '--protocols',
+        nargs='+',
+        default=[_OWN],
+        metavar='NAME',
+        help=f'bam, pfenet, hdmnet, hsnet, balanced, a file like them, or `{_OWN}` (default)',
+    )
+    parser.add_argument(
+        '--support-control',
+        nargs='+',
+        choices=['wrong_novel', 'base'],
+        default=[],
+        help='also test with supports of a wrong class',
+    )
+    parser.add_argument(
+        '--support-annotation',
+        nargs='+',
+        choices=['mask', 'box', 'scribble', 'point'],
+        default=[None],
+        help="what supports are annotated with in test (default: the config's)",
+    )
     parser.add_argument('--outputs', nargs='+', default=['final', 'meta'], help='rows of the table (final meta)')
     parser.add_argument('--data-root', help="folder of the data set, instead of the config's")
     parser.add_argument('--candidate-area', help='as in tools/train.py')
     parser.add_argument('--work-root', default='work_dirs', help='folder that holds all work dirs (work_dirs)')
     parser.add_argument('--amp', action='store_true', help='train with mixed precision')
-    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE',
-                        help='handed to tools/train.py and tools/test.py')
+    parser.add_argument(
+        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='handed to tools/train.py and tools/test.py'
+    )
     args = parser.parse_args(argv)
     args.folds = list(dict.fromkeys(args.folds))
-    args.variants = [Variant(protocol, annotation, control) for protocol in dict.fromkeys(args.protocols)
-                     for annotation in dict.fromkeys(args.support_annotation)
-                     for control in (None, *dict.fromkeys(args.support_control))]
+    args.variants = [
+        Variant(protocol, annotation, control)
+        for protocol in dict.fromkeys(args.protocols)
+        for annotation in dict.fromkeys(args.support_annotation)
+        for control in (None, *dict.fromkeys(args.support_control))
+    ]
     if args.gpus < 1:
         parser.error('--gpus must be at least 1')
     try:
@@ -71,8 +90,12 @@ class Fold:
 
     def __init__(self, number: int, args: argparse.Namespace, out: Path) -> None:
         self.number, self.args, self.out = number, args, out
-        given = dict(FOLD=number, MMFSS_DATA_ROOT=args.data_root, MMFSS_WORK_ROOT=args.work_root,
-                     MMFSS_CANDIDATE_AREA=args.candidate_area)
+        given = dict(
+            FOLD=number,
+            MMFSS_DATA_ROOT=args.data_root,
+            MMFSS_WORK_ROOT=args.work_root,
+            MMFSS_CANDIDATE_AREA=args.candidate_area,
+        )
         self.variables = {key: str(value) for key, value in given.items() if value is not None}
         os.environ.update(self.variables)  # configs read them
         cfg = Config.fromfile(resolve_config(args.config))
@@ -115,8 +138,10 @@ class Fold:
             self.run('test', [self.args.config, str(self.state.checkpoint)], options, f'test, {variant.key}')
             found = [p for p in folder.rglob('results_*.json') if p.stat().st_mtime >= start - 2]
             if not found:
-                sys.exit(f'cross_validate: the test ended but left no results_*.json in {folder}: the config needs '
-                         "ResultFileHook among default_hooks and FewShotIoUMetric as test_evaluator.")
+                sys.exit(
+                    f'cross_validate: the test ended but left no results_*.json in {folder}: the config needs '
+                    'ResultFileHook among default_hooks and FewShotIoUMetric as test_evaluator.'
+                )
             path = max(found, key=lambda p: p.stat().st_mtime)
             self.state.remember_result(variant.key, made_of, path)
         return {**read_report(path), 'path': str(path)}
@@ -137,8 +162,10 @@ class Fold:
         environment = {**os.environ, **self.variables, 'PYTHON': sys.executable, 'PYTHONUNBUFFERED': '1'}
         status = run_logged(command, log, environment, tail, prefix=f'fold {self.number} {step}')
         if status:
-            sys.exit(f'{"".join(tail)}\ncross_validate: fold {self.number}: {step} failed (status {status}); the whole '
-                     f'log is {log}. Once the cause is mended, the same command goes on from here.')
+            sys.exit(
+                f'{"".join(tail)}\ncross_validate: fold {self.number}: {step} failed (status {status}); the whole '
+                f'log is {log}. Once the cause is mended, the same command goes on from here.'
+            )
 
     def say(self, message: str) -> None:
         print(f'fold {self.number}: {message}', flush=True)

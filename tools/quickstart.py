@@ -46,16 +46,16 @@ class Seed:
     def __init__(self, number: int, args: argparse.Namespace) -> None:
         self.number, self.args = number, args
         self.work_root = args.work_root / f'seed{number}'
-        self.variables = dict(FOLD=str(args.fold), MMFSS_DATA_ROOT=str(args.data_root),
-                              MMFSS_WORK_ROOT=str(self.work_root))
+        self.variables = dict(
+            FOLD=str(args.fold), MMFSS_DATA_ROOT=str(args.data_root), MMFSS_WORK_ROOT=str(self.work_root)
+        )
         os.environ.update(self.variables)  # configs read them
         self.cfg = Config.fromfile(resolve_config(args.config))
         self.stage1_cfg = Config.fromfile(resolve_config(self.cfg.base_learner.config))
         self.base_learner = Path(self.cfg.base_learner.checkpoint)
         self.work_dir = Path(self.cfg.work_dir)
         self.state_file = self.work_root / f'quickstart_fold{args.fold}.json'
-        made_of = [self.cfg.pretty_text, self.stage1_cfg.pretty_text, args.spec.identity(),
-                   args.cfg_options]
+        made_of = [self.cfg.pretty_text, self.stage1_cfg.pretty_text, args.spec.identity(), args.cfg_options]
         digest = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
         self.state = self._read_state(digest)
 
@@ -66,8 +66,10 @@ class Seed:
             return fresh
         state = json.loads(self.state_file.read_text())
         if state.get('made_of') != digest:
-            sys.exit(f'quickstart: {self.work_root} was made with another config or other data. '
-                     'Choose another --work-root, or remove that folder to train anew.')
+            sys.exit(
+                f'quickstart: {self.work_root} was made with another config or other data. '
+                'Choose another --work-root, or remove that folder to train anew.'
+            )
         for key in ('checkpoint', 'result'):
             if not Path(state.get(key, '')).is_file():
                 return fresh
@@ -96,8 +98,7 @@ class Seed:
     def train(self, tell: Callable[[str, float], None]) -> None:
         """Run tools/train.py, which trains the base learner first when it is missing."""
         self.remember()
-        options = [f'randomness.seed={self.number}',
-                   f'base_learner.cfg_options.randomness.seed={self.number}']
+        options = [f'randomness.seed={self.number}', f'base_learner.cfg_options.randomness.seed={self.number}']
         stage = 'stage2' if self.base_learner.is_file() else 'stage1'
 
         def watch(line: str) -> None:
@@ -124,22 +125,46 @@ class Seed:
             if (done := fraction(line)) is not None:
                 tell('test', done)
 
-        self._run([_TOOLS / 'test.py', self.args.config, self.state['checkpoint'], '--work-dir',
-                   out, '--show-dir', out / 'figures'], options, watch)
+        self._run(
+            [
+                _TOOLS / 'test.py',
+                self.args.config,
+                self.state['checkpoint'],
+                '--work-dir',
+                out,
+                '--show-dir',
+                out / 'figures',
+            ],
+            options,
+            watch,
+        )
         results = sorted(out.rglob('results_*.json'), key=lambda path: path.stat().st_mtime)
         if not results:
             sys.exit(f'quickstart: the test ended but left no results_*.json in {out}')
         self.remember(result=str(results[-1]), figures=str(out / 'figures'))
 
     def _run(self, command: list, options: list[str], watch: Callable[[str], None]) -> None:
-        command = [sys.executable, *map(str, command), '--fold', str(self.args.fold), '--data-root',
-                   str(self.args.data_root), '--work-root', str(self.work_root), '--cfg-options',
-                   *options, *self.args.cfg_options]
+        command = [
+            sys.executable,
+            *map(str, command),
+            '--fold',
+            str(self.args.fold),
+            '--data-root',
+            str(self.args.data_root),
+            '--work-root',
+            str(self.work_root),
+            '--cfg-options',
+            *options,
+            *self.args.cfg_options,
+        ]
         log, tail = self.work_root / 'quickstart.log', deque(maxlen=25)
         environment = {**os.environ, **self.variables, 'PYTHONUNBUFFERED': '1'}
-        with open(log, 'a') as file, subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                errors='replace', env=environment) as process:
+        with (
+            open(log, 'a') as file,
+            subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors='replace', env=environment
+            ) as process,
+        ):
             try:
                 for line in process.stdout:
                     file.write(line)
@@ -149,9 +174,11 @@ class Seed:
                 process.terminate()
                 raise
         if process.returncode:
-            sys.exit(f'{"".join(tail)}\nquickstart: {Path(command[1]).name} failed (status '
-                     f'{process.returncode}); the whole log is {log}. Once the cause is mended, '
-                     'the same command goes on from here.')
+            sys.exit(
+                f'{"".join(tail)}\nquickstart: {Path(command[1]).name} failed (status '
+                f'{process.returncode}); the whole log is {log}. Once the cause is mended, '
+                'the same command goes on from here.'
+            )
 
 
 def fraction(line: str, max_epochs: int | None = None) -> float | None:
@@ -171,8 +198,12 @@ class Progress:
         for step in steps:
             self.start[step] = total
             total += SECONDS[step[1]]
-        self.bar = tqdm(total=total, smoothing=0, mininterval=0.5 if sys.stderr.isatty() else 20,
-                        bar_format='{desc:<14} {percentage:3.0f}% |{bar:30}| {elapsed}<{remaining}')
+        self.bar = tqdm(
+            total=total,
+            smoothing=0,
+            mininterval=0.5 if sys.stderr.isatty() else 20,
+            bar_format='{desc:<14} {percentage:3.0f}% |{bar:30}| {elapsed}<{remaining}',
+        )
 
     def teller(self, seed: str) -> Callable[[str, float], None]:
         """A function (step, share done 0..1) for the steps of one seed."""
@@ -203,25 +234,34 @@ def _mean(values: list[float]) -> str:
 
 def typical_figure(figures: Path, miou: float) -> Path | None:
     """The sheet whose IoU is nearest to the mIoU: neither the best nor the worst."""
-    rated = [(abs(float(found[1]) - miou), path) for path in sorted(figures.glob('*.png'))
-             if (found := re.search(r'iou([\d.]+)\.png$', path.name))]
+    rated = [
+        (abs(float(found[1]) - miou), path)
+        for path in sorted(figures.glob('*.png'))
+        if (found := re.search(r'iou([\d.]+)\.png$', path.name))
+    ]
     return min(rated)[1] if rated else next(iter(sorted(figures.glob('*.png'))), None)
 
 
 def parse_args() -> argparse.Namespace:
     """The options of this tool."""
     default = ShapesSpec()
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--seeds', type=int, nargs='+', default=[0], help='trainings to run (0)')
     parser.add_argument('--fold', type=int, default=0, choices=range(4), help='novel classes (0)')
     parser.add_argument('--config', default='configs/quickstart/msanet_shapes_1shot.py')
     parser.add_argument('--data-root', type=Path, default=Path('data/shapes'))
     parser.add_argument('--work-root', type=Path, default=Path('work_dirs/quickstart'))
-    parser.add_argument('--images', type=int, nargs=2, default=(default.train, default.val),
-                        metavar=('TRAIN', 'VAL'), help='images to generate (%(default)s)')
-    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE',
-                        help='handed to tools/train.py and tools/test.py')
+    parser.add_argument(
+        '--images',
+        type=int,
+        nargs=2,
+        default=(default.train, default.val),
+        metavar=('TRAIN', 'VAL'),
+        help='images to generate (%(default)s)',
+    )
+    parser.add_argument(
+        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='handed to tools/train.py and tools/test.py'
+    )
     args = parser.parse_args()
     try:
         args.spec = ShapesSpec(train=args.images[0], val=args.images[1])
@@ -240,8 +280,7 @@ def main() -> None:
     progress = Progress(plan)
     try:
         tell = progress.teller('')
-        generate_shapes(args.data_root, args.spec,
-                        progress=lambda done, total: tell('data', done / total))
+        generate_shapes(args.data_root, args.spec, progress=lambda done, total: tell('data', done / total))
         for seed in seeds:
             tell = progress.teller(f'seed {seed.number}')
             if 'checkpoint' not in seed.state:
@@ -263,13 +302,17 @@ def show_results(seeds: list[Seed]) -> None:
     reports = [read_report(seed.state['result']) for seed in seeds]
     hashes = sorted({str(report['episodes_hash']) for report in reports})
     if len(hashes) > 1:
-        sys.exit(f'quickstart: the seeds were tested on different episodes ({", ".join(hashes)}); '
-                 'remove --work-root to start anew')
+        sys.exit(
+            f'quickstart: the seeds were tested on different episodes ({", ".join(hashes)}); '
+            'remove --work-root to start anew'
+        )
     first = reports[0]
     novel = ', '.join(entry['name'] for entry in first['per_class'])
-    print(f'\nClasses never trained on: {novel}.\n{first["shots"]}-shot, {len(seeds)} training(s), '
-          f'the same {first["num_episodes"]} episodes for every row (hash {hashes[0][:12]}):\n'
-          f'{table(reports)}')
+    print(
+        f'\nClasses never trained on: {novel}.\n{first["shots"]}-shot, {len(seeds)} training(s), '
+        f'the same {first["num_episodes"]} episodes for every row (hash {hashes[0][:12]}):\n'
+        f'{table(reports)}'
+    )
     figure = typical_figure(Path(seeds[0].state['figures']), first['summary']['final']['mIoU'])
     if figure is not None:
         print(f'A typical episode: {figure}')

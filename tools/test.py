@@ -20,15 +20,13 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument('--show', action='store_true', help='show each episode in a window')
     parser.add_argument('--show-dir', metavar='DIR', help='write a picture of each episode there')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds a window stays')
-    parser.add_argument('--tta', action='store_true',
-                        help="use the config's tta_model and tta_pipeline")
+    parser.add_argument('--tta', action='store_true', help="use the config's tta_model and tta_pipeline")
     add_episode_options(parser)
     add_run_options(parser)
     return parser
 
 
-def apply_test_options(cfg: Config, args: argparse.Namespace,
-                       parser: argparse.ArgumentParser) -> None:
+def apply_test_options(cfg: Config, args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     """Put this tool's options into the config."""
     if '://' not in args.checkpoint and not Path(args.checkpoint).is_file():
         parser.error(f'there is no checkpoint {args.checkpoint}')
@@ -36,8 +34,10 @@ def apply_test_options(cfg: Config, args: argparse.Namespace,
     if args.show or args.show_dir:
         hook = cfg.get('default_hooks', {}).get('visualization')
         if hook is None:
-            parser.error('--show and --show-dir need default_hooks.visualization in the config, '
-                         'such as dict(type="EpisodeVisualizationHook")')
+            parser.error(
+                '--show and --show-dir need default_hooks.visualization in the config, '
+                'such as dict(type="EpisodeVisualizationHook")'
+            )
         hook.show_dir = args.show_dir
         if args.show:
             hook.update(show=True, wait_time=args.wait_time)

@@ -14,8 +14,9 @@ def make_parser() -> argparse.ArgumentParser:
     """The options of this tool."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file, such as configs/msanet/lite0_pascal_1shot.py')
-    parser.add_argument('--resume', action='store_true',
-                        help='go on from the latest checkpoint, in whichever stage was interrupted')
+    parser.add_argument(
+        '--resume', action='store_true', help='go on from the latest checkpoint, in whichever stage was interrupted'
+    )
     parser.add_argument('--amp', action='store_true', help='train with mixed precision')
     add_run_options(parser)
     return parser
@@ -28,8 +29,10 @@ def main() -> None:
     cfg = load_config(args, parser)
     init_launcher(cfg, args.launcher)
     if cfg.get('load_from') and '://' not in cfg.load_from and not Path(cfg.load_from).is_file():
-        parser.error(f'load_from={cfg.load_from} does not exist: train the config that leaves it first (the head of '
-                     f'{args.config} names it), or set --cfg-options load_from=FILE')
+        parser.error(
+            f'load_from={cfg.load_from} does not exist: train the config that leaves it first (the head of '
+            f'{args.config} names it), or set --cfg-options load_from=FILE'
+        )
     ensure_base_learner(cfg, args.launcher, resume=args.resume, amp=args.amp)
     if args.amp:
         enable_amp(cfg)

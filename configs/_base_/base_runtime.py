@@ -3,9 +3,7 @@ _base_ = './default_runtime.py'
 
 default_hooks = dict(
     visualization=dict(_delete_=True, type='mmseg.SegVisualizationHook'),
-    published=dict(_delete_=True, type='BaseLearnerCheckpointHook'))
+    published=dict(_delete_=True, type='BaseLearnerCheckpointHook'),
+)
 
-visualizer = dict(
-    _delete_=True,
-    type='mmseg.SegLocalVisualizer',
-    vis_backends=[dict(type='LocalVisBackend')])
+visualizer = dict(_delete_=True, type='mmseg.SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')])

@@ -7,12 +7,8 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     # The two latest and the best checkpoint; a full disk destroys neither.
     checkpoint=dict(
-        type='SafeCheckpointHook',
-        by_epoch=True,
-        interval=1,
-        max_keep_ckpts=2,
-        save_best='mIoU',
-        rule='greater'),
+        type='SafeCheckpointHook', by_epoch=True, interval=1, max_keep_ckpts=2, save_best='mIoU', rule='greater'
+    ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     # One BatchNorm statistic for all processes before they evaluate and save.
     sync_buffers=dict(type='SyncBuffersHook'),
@@ -23,7 +19,8 @@ default_hooks = dict(
     # The best weights under a fixed name, for configs that go on from them.
     published=dict(type='MetaLearnerCheckpointHook'),
     # Sheets of some validation episodes; of test episodes with tools/test.py --show-dir.
-    visualization=dict(type='EpisodeVisualizationHook'))
+    visualization=dict(type='EpisodeVisualizationHook'),
+)
 
 # TensorBoard: `pip install tensorboard` and one more line in this list:
 #   dict(type='TensorboardVisBackend'),
@@ -32,15 +29,15 @@ visualizer = dict(
     type='EpisodeVisualizer',
     vis_backends=[
         dict(type='LocalVisBackend'),
-    ])
+    ],
+)
 
 log_processor = dict(type='LogProcessor', by_epoch=True, window_size=20)
 log_level = 'INFO'
 
 env_cfg = dict(
-    cudnn_benchmark=True,
-    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'))  # machines without a GPU get gloo by themselves
+    cudnn_benchmark=True, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0), dist_cfg=dict(backend='nccl')
+)  # machines without a GPU get gloo by themselves
 
 # Ranks draw different augmentations; weights and sampling order are the same on all.
 randomness = dict(seed=0, diff_rank_seed=True)

@@ -20,7 +20,7 @@ train_pipeline = [
     dict(type='RandomGaussianBlur', prob=0.5, kernel=5),
     dict(type='mmseg.RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='ForegroundCrop', crop_size=size, keep=0.85, pad_val=image_mean),
-    dict(type='PackEpisodeInputs')
+    dict(type='PackEpisodeInputs'),
 ]
 source = dict(type='DividedFolderDataset', data_root=data_root, train_images=train_images)
 total_batch_size = 4  # of one step, divided among the processes
@@ -34,7 +34,9 @@ train_dataloader = dict(
         shots=shots,
         dataset=dict(phase='train', **source),
         query_pipeline=train_pipeline,
-        support_pipeline=train_pipeline))
+        support_pipeline=train_pipeline,
+    ),
+)
 # Queries are the other images, supports the training images. Nothing is chosen by them: the last weights count.
 test_dataloader = dict(
     batch_size=4,
@@ -51,9 +53,11 @@ test_dataloader = dict(
             dict(type='LoadFewShotImage'),
             dict(type='ResizeLongSide', size=size),
             dict(type='LoadFewShotAnnotations'),
-            dict(type='PackEpisodeInputs')
+            dict(type='PackEpisodeInputs'),
         ],
-        support_pipeline=[*load_annotated, dict(type='ResizeLongSide', size=size), dict(type='PackEpisodeInputs')]))
+        support_pipeline=[*load_annotated, dict(type='ResizeLongSide', size=size), dict(type='PackEpisodeInputs')],
+    ),
+)
 test_evaluator = dict(type='FewShotIoUMetric')
 
 model = dict(
@@ -63,7 +67,8 @@ model = dict(
     backbone=dict(_base_.backbone, backbone=dict(_base_.backbone.backbone, init_cfg=None)),
     decode_head=dict(type='MSANetHead', channels=128),
     comparison_heads=dict(prototype=dict(type='PrototypeHead')),  # a floor that needs no training
-    feature_cache_gb=2)
+    feature_cache_gb=2,
+)
 
 max_iters = 200
 # Bfloat16 where the device computes in it, else float32.
@@ -76,5 +81,6 @@ default_hooks = dict(
     logger=dict(interval=20, log_metric_by_epoch=False),
     checkpoint=dict(by_epoch=False, interval=50, save_best=None),
     # The meta learner was trained on other classes, and its base learner is not used.
-    checkpoint_guard=dict(check_classes=False, ignore=[r'base_head\.', r'merge_(adjustment|base)\.']))
+    checkpoint_guard=dict(check_classes=False, ignore=[r'base_head\.', r'merge_(adjustment|base)\.']),
+)
 log_processor = dict(by_epoch=False)

@@ -1,12 +1,15 @@
 # MSANet on PASCAL-5i for machines without a GPU: EfficientNet-Lite0, 257x257 images, 128 channels.
 _base_ = [
-    '../_base_/models/lite0_backbone.py', '../_base_/datasets/pascal5i_lite_episodes.py',
-    '../_base_/schedules/lite_meta.py', '../_base_/default_runtime.py'
+    '../_base_/models/lite0_backbone.py',
+    '../_base_/datasets/pascal5i_lite_episodes.py',
+    '../_base_/schedules/lite_meta.py',
+    '../_base_/default_runtime.py',
 ]
 work_dir = f'{_base_.work_root}/msanet/lite0_pascal_1shot/fold{_base_.fold}'
 base_learner = dict(
     config='configs/pspnet/lite0_pascal.py',
-    checkpoint=f'{_base_.work_root}/pspnet/lite0_pascal/fold{_base_.fold}/base_learner.pth')
+    checkpoint=f'{_base_.work_root}/pspnet/lite0_pascal/fold{_base_.fold}/base_learner.pth',
+)
 
 model = dict(
     type='BaseLearnerEnsemble',
@@ -19,7 +22,9 @@ model = dict(
     # Floors that need no training, measured on the same episodes.
     comparison_heads=dict(prototype=dict(type='PrototypeHead'), prior=dict(type='PriorMaskHead', threshold=0.5)),
     base_checkpoint=base_learner['checkpoint'],
-    feature_cache_gb=4)
+    feature_cache_gb=4,
+)
 # The ensemble's four weights stay near their start: else they grow to sharpen `final`, and the background wins.
 optim_wrapper = dict(
-    paramwise_cfg=dict(custom_keys={k: dict(lr_mult=0.1, decay_mult=0.0) for k in ('merge_adjustment', 'merge_base')}))
+    paramwise_cfg=dict(custom_keys={k: dict(lr_mult=0.1, decay_mult=0.0) for k in ('merge_adjustment', 'merge_base')})
+)

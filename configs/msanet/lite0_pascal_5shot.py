@@ -17,5 +17,6 @@ train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=max_iters, 
 default_hooks = dict(
     logger=dict(log_metric_by_epoch=False),
     checkpoint=dict(by_epoch=False, interval=max_iters),
-    checkpoint_guard=dict(new=[r'decode_head\.shot_weighting\..*']))
+    checkpoint_guard=dict(new=[r'decode_head\.shot_weighting\..*']),
+)
 log_processor = dict(by_epoch=False)

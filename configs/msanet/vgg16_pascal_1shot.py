@@ -1,11 +1,14 @@
 # MSANet, VGG16-BN, PASCAL-5i, 1-shot.
 _base_ = [
-    '../_base_/models/msanet_vgg16.py', '../_base_/datasets/pascal5i_episodes.py',
-    '../_base_/schedules/pascal_meta.py', '../_base_/default_runtime.py'
+    '../_base_/models/msanet_vgg16.py',
+    '../_base_/datasets/pascal5i_episodes.py',
+    '../_base_/schedules/pascal_meta.py',
+    '../_base_/default_runtime.py',
 ]
 work_dir = f'{_base_.work_root}/msanet/vgg16_pascal_1shot/fold{_base_.fold}'
 
 base_learner = dict(
     config='configs/pspnet/vgg16_pascal.py',
-    checkpoint=f'{_base_.work_root}/pspnet/vgg16_pascal/fold{_base_.fold}/base_learner.pth')
+    checkpoint=f'{_base_.work_root}/pspnet/vgg16_pascal/fold{_base_.fold}/base_learner.pth',
+)
 model = dict(base_checkpoint=base_learner['checkpoint'])

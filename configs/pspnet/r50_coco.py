@@ -1,7 +1,9 @@
 # Stage 1, the base learner of configs/msanet/r50_coco_*shot.py.
 _base_ = [
-    '../_base_/models/pspnet_r50.py', '../_base_/datasets/coco20i_base.py',
-    '../_base_/schedules/coco_base.py', '../_base_/base_runtime.py'
+    '../_base_/models/pspnet_r50.py',
+    '../_base_/datasets/coco20i_base.py',
+    '../_base_/schedules/coco_base.py',
+    '../_base_/base_runtime.py',
 ]
 work_dir = f'{_base_.work_root}/pspnet/r50_coco/fold{_base_.fold}'
 

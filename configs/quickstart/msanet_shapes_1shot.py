@@ -5,7 +5,8 @@ data_root = '{{$MMFSS_DATA_ROOT:data/shapes}}'  # --data-root
 work_dir = f'{_base_.work_root}/msanet_shapes_1shot/fold{fold}'
 base_learner = dict(
     config='configs/quickstart/pspnet_shapes.py',
-    checkpoint=f'{_base_.work_root}/pspnet_shapes/fold{fold}/base_learner.pth')
+    checkpoint=f'{_base_.work_root}/pspnet_shapes/fold{fold}/base_learner.pth',
+)
 
 size, shots = 128, 1
 protocol_size = size  # protocols (--protocol) keep it
@@ -15,13 +16,13 @@ augmentation = [
     dict(type='mmseg.RandomRotate', prob=0.5, degree=10, pad_val=(104.0, 116.0, 124.0), seg_pad_val=255),
     dict(type='mmseg.RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='ForegroundCrop', crop_size=size, keep=0.85),
-    dict(type='PackEpisodeInputs')
+    dict(type='PackEpisodeInputs'),
 ]
 test_pipeline = [
     dict(type='LoadFewShotImage'),
     dict(type='LoadFewShotAnnotations'),
     dict(type='ResizeLongSide', size=size),
-    dict(type='PackEpisodeInputs')
+    dict(type='PackEpisodeInputs'),
 ]
 source = dict(type='ShapesDataset', data_root=data_root, fold=fold, candidate_area=candidate_area)
 total_batch_size = 8  # of one step, divided among the processes
@@ -37,10 +38,12 @@ train_dataloader = dict(
         dataset=dict(ann_file='ImageSets/Segmentation/train.txt', phase='train', **source),
         query_pipeline=[
             dict(type='LoadFewShotImage'),
-            dict(type='LoadFewShotAnnotations', with_base=True), *augmentation
+            dict(type='LoadFewShotAnnotations', with_base=True),
+            *augmentation,
         ],
-        support_pipeline=[dict(type='LoadFewShotImage'),
-                          dict(type='LoadFewShotAnnotations'), *augmentation]))
+        support_pipeline=[dict(type='LoadFewShotImage'), dict(type='LoadFewShotAnnotations'), *augmentation],
+    ),
+)
 val_dataloader = dict(
     batch_size=8,
     num_workers=1,
@@ -55,12 +58,15 @@ val_dataloader = dict(
             dict(type='LoadFewShotImage'),
             dict(type='ResizeLongSide', size=size),
             dict(type='LoadFewShotAnnotations'),
-            dict(type='PackEpisodeInputs')
+            dict(type='PackEpisodeInputs'),
         ],
-        support_pipeline=test_pipeline))
+        support_pipeline=test_pipeline,
+    ),
+)
 test_dataloader = dict(val_dataloader)
 test_dataloader['dataset'] = dict(
-    val_dataloader['dataset'], protocol=dict(type='BalancedProtocol', runs=3, episodes=200, seed=0))
+    val_dataloader['dataset'], protocol=dict(type='BalancedProtocol', runs=3, episodes=200, seed=0)
+)
 val_evaluator = dict(type='FewShotIoUMetric')
 test_evaluator = dict(type='FewShotIoUMetric')
 
@@ -73,7 +79,8 @@ model = dict(
     # Floors that need no training, measured on the same episodes.
     comparison_heads=dict(prototype=dict(type='PrototypeHead'), prior=dict(type='PriorMaskHead', threshold=0.5)),
     base_checkpoint=base_learner['checkpoint'],
-    feature_cache_gb=1)
+    feature_cache_gb=1,
+)
 
 max_epochs = 5
 param_scheduler = [dict(type='PolyLR', power=0.9, begin=0, end=max_epochs, by_epoch=True, convert_to_iter_based=True)]

@@ -12,13 +12,9 @@ train_pipeline = [
     dict(type='mmseg.RandomRotate', prob=0.5, degree=10, pad_val=(104.0, 116.0, 124.0), seg_pad_val=255),
     dict(type='mmseg.RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='ForegroundCrop', crop_size=size, keep=0),
-    dict(type='mmseg.PackSegInputs')
+    dict(type='mmseg.PackSegInputs'),
 ]
-test_pipeline = [
-    dict(type='LoadFewShotImage'),
-    dict(type='mmseg.LoadAnnotations'),
-    dict(type='mmseg.PackSegInputs')
-]
+test_pipeline = [dict(type='LoadFewShotImage'), dict(type='mmseg.LoadAnnotations'), dict(type='mmseg.PackSegInputs')]
 source = dict(type='ShapesDataset', data_root=data_root, fold=fold, labels='base', image_filter='none')
 total_batch_size = 16  # of one step, divided among the processes
 train_dataloader = dict(
@@ -27,13 +23,15 @@ train_dataloader = dict(
     persistent_workers=True,
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(ann_file='ImageSets/Segmentation/train.txt', phase='train', pipeline=train_pipeline, **source))
+    dataset=dict(ann_file='ImageSets/Segmentation/train.txt', phase='train', pipeline=train_pipeline, **source),
+)
 val_dataloader = dict(
     batch_size=16,
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(ann_file='ImageSets/Segmentation/val.txt', phase='val', pipeline=test_pipeline, **source))
+    dataset=dict(ann_file='ImageSets/Segmentation/val.txt', phase='val', pipeline=test_pipeline, **source),
+)
 test_dataloader = val_dataloader
 val_evaluator = dict(type='mmseg.IoUMetric', iou_metrics=['mIoU'])
 test_evaluator = val_evaluator
@@ -41,11 +39,13 @@ test_evaluator = val_evaluator
 model = dict(
     type='mmseg.EncoderDecoder',
     data_preprocessor=dict(
-        type='mmseg.SegDataPreProcessor', pad_val=0, seg_pad_val=255, size=(size, size), **_base_.preprocessing),
+        type='mmseg.SegDataPreProcessor', pad_val=0, seg_pad_val=255, size=(size, size), **_base_.preprocessing
+    ),
     backbone=_base_.backbone,
     decode_head=_base_.base_head,
     train_cfg=dict(),
-    test_cfg=dict(mode='whole'))
+    test_cfg=dict(mode='whole'),
+)
 
 max_epochs = 6
 optim_wrapper = dict(optimizer=dict(lr=2e-3))

@@ -35,17 +35,20 @@ def check_file(path: str | PathLike) -> None:
         raise ValueError(_too_large(path, None, limit)) from None
     except Exception as error:  # each decoder raises its own kind
         if not cv2.haveImageReader(str(path)):
-            raise CorruptFileError(f'The image {path} cannot be read: it is no image, or cut off. Fetch or save it '
-                                   'again, or take it out.') from error
+            raise CorruptFileError(
+                f'The image {path} cannot be read: it is no image, or cut off. Fetch or save it again, or take it out.'
+            ) from error
     if size is not None and limit and size[0] * size[1] > limit:
         raise ValueError(_too_large(path, size, limit))
 
 
 def _too_large(path, size: tuple[int, int] | None, limit: int) -> str:
     what = f'{size[0]}x{size[1]} = {size[0] * size[1] / 1e6:.0f}' if size else f'more than {2 * limit / 1e6:.0f}'
-    return (f'The image {path} is huge: {what} megapixels, allowed are {limit / 1e6:.0f}. Make it smaller (the network '
-            'sees a few hundred pixels a side anyway), cut it into tiles, or, if you trust the file, set '
-            'PIL.Image.MAX_IMAGE_PIXELS = None (command line: --max-megapixels N).')
+    return (
+        f'The image {path} is huge: {what} megapixels, allowed are {limit / 1e6:.0f}. Make it smaller (the network '
+        'sees a few hundred pixels a side anyway), cut it into tiles, or, if you trust the file, set '
+        'PIL.Image.MAX_IMAGE_PIXELS = None (command line: --max-megapixels N).'
+    )
 
 
 def load_image(image: ImageLike, loader: LoadImageFromFile, name: str) -> dict:
@@ -70,15 +73,17 @@ def load_image(image: ImageLike, loader: LoadImageFromFile, name: str) -> dict:
         array = pil_array(image, name)
     elif isinstance(image, np.ndarray):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-            raise ValueError(f'{name} is an array of shape {image.shape} and type {image.dtype}; an image is (H, W, 3) '
-                             'uint8 RGB')
+            raise ValueError(
+                f'{name} is an array of shape {image.shape} and type {image.dtype}; an image is (H, W, 3) uint8 RGB'
+            )
         array = image
     else:
         raise TypeError(f'{name} is a {type(image).__name__}; give a path, an (H, W, 3) uint8 RGB array or a PIL image')
     shape = array.shape[:2]
     bgr = np.ascontiguousarray(array[..., ::-1])
-    return dict(img=bgr.astype(np.float32) if loader.to_float32 else bgr, img_shape=shape, ori_shape=shape,
-                img_path=name)
+    return dict(
+        img=bgr.astype(np.float32) if loader.to_float32 else bgr, img_shape=shape, ori_shape=shape, img_path=name
+    )
 
 
 def pil_array(image: Image.Image, name: str) -> np.ndarray:
@@ -90,8 +95,9 @@ def pil_array(image: Image.Image, name: str) -> np.ndarray:
     try:
         return np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
     except OSError as error:
-        raise CorruptFileError(f'The image {getattr(image, "filename", "") or name} cannot be decoded ({error}). Fetch '
-                               'or save it again.') from error
+        raise CorruptFileError(
+            f'The image {getattr(image, "filename", "") or name} cannot be decoded ({error}). Fetch or save it again.'
+        ) from error
 
 
 def rgb(loaded: dict) -> np.ndarray:

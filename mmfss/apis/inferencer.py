@@ -52,8 +52,13 @@ class FewShotInferencer:
         ValueError: when the checkpoint is of another model, or the config cannot segment single images.
     """
 
-    def __init__(self, config: str | Path | Config, checkpoint: str | Path, device: str | torch.device | None = None,
-                 show_progress: bool = True) -> None:
+    def __init__(
+        self,
+        config: str | Path | Config,
+        checkpoint: str | Path,
+        device: str | torch.device | None = None,
+        show_progress: bool = True,
+    ) -> None:
         self.cfg = find_config(config)
         self.model = build_model(self.cfg, checkpoint, device)
         self.geometry = Geometry(self.cfg)
@@ -82,8 +87,10 @@ class FewShotInferencer:
             raise ValueError(f'the name of a class is a text, not {name!r}')
         images, masks = _listed(images), _listed(masks)
         if len(images) != len(masks) or not images:
-            raise ValueError(f"class '{name}': {len(images)} support images and {len(masks)} masks; give one mask for "
-                             'each image, at least one')
+            raise ValueError(
+                f"class '{name}': {len(images)} support images and {len(masks)} masks; give one mask for "
+                'each image, at least one'
+            )
         banks, key = [], hashlib.blake2b(digest_size=12)
         for number, (image, mask) in enumerate(zip(images, masks, strict=True), 1):
             bank, digest = self._encode(image, mask, f"support {number} of class '{name}'")
@@ -107,13 +114,17 @@ class FewShotInferencer:
             ValueError: when another model made it.
         """
         if not isinstance(registered, RegisteredClass):
-            raise TypeError(f'expected a RegisteredClass, got a {type(registered).__name__}; `register` makes one, '
-                            'RegisteredClass.load reads one')
+            raise TypeError(
+                f'expected a RegisteredClass, got a {type(registered).__name__}; `register` makes one, '
+                'RegisteredClass.load reads one'
+            )
         found = registered.bank.fingerprint
         if found != self.fingerprint:
-            raise ValueError(f"the bank of class '{registered.name}' was made by another model: its fingerprint is "
-                             f'{found or "not recorded"}, that of this model is {self.fingerprint}. Use the checkpoint '
-                             'it was made with, or register the class again')
+            raise ValueError(
+                f"the bank of class '{registered.name}' was made by another model: its fingerprint is "
+                f'{found or "not recorded"}, that of this model is {self.fingerprint}. Use the checkpoint '
+                'it was made with, or register the class again'
+            )
 
     @torch.no_grad()
     def _encode(self, image: ImageLike, annotation, name: str) -> tuple[SupportBank, bytes]:
@@ -124,23 +135,40 @@ class FewShotInferencer:
         packed = self.geometry.support(loaded, mask)
         labels = packed['data_samples'].gt_sem_seg.data  # (1, h, w)
         if not (labels == 1).any():
-            raise ValueError(f'the object of {called} is too small: nothing of its {int((mask == 1).sum())} pixels is '
-                             f'left at the size of the network ({labels.shape[-1]}x{labels.shape[-2]}). Cut out the '
-                             'part of the image around it')
+            raise ValueError(
+                f'the object of {called} is too small: nothing of its {int((mask == 1).sum())} pixels is '
+                f'left at the size of the network ({labels.shape[-1]}x{labels.shape[-2]}). Cut out the '
+                'part of the image around it'
+            )
         inputs = self.model.data_preprocessor.normalize(packed['inputs'].to(self.device))  # (3, h, w)
         bank = self.model.encode_support(inputs[None, None], labels[None].to(self.device))
         return bank, hashlib.blake2b(rgb(loaded).tobytes() + mask.tobytes(), digest_size=12).digest()
 
     # ------------------------------------------------------------------ queries
 
-    def __call__(self, images, banks, batch_size: int = 4, threshold: float = 0.5, out_dir: str | Path | None = None,
-                 show: bool = False, skip_existing: bool = False) -> list[SegmentationResult]:
+    def __call__(
+        self,
+        images,
+        banks,
+        batch_size: int = 4,
+        threshold: float = 0.5,
+        out_dir: str | Path | None = None,
+        show: bool = False,
+        skip_existing: bool = False,
+    ) -> list[SegmentationResult]:
         """As :meth:`stream`, all results in a list: for as many images as fit into memory."""
         return list(self.stream(images, banks, batch_size, threshold, out_dir, show, skip_existing))
 
-    def stream(self, images, banks: RegisteredClass | Sequence[RegisteredClass], batch_size: int = 4,
-               threshold: float = 0.5, out_dir: str | Path | None = None, show: bool = False,
-               skip_existing: bool = False) -> Iterator[SegmentationResult]:
+    def stream(
+        self,
+        images,
+        banks: RegisteredClass | Sequence[RegisteredClass],
+        batch_size: int = 4,
+        threshold: float = 0.5,
+        out_dir: str | Path | None = None,
+        show: bool = False,
+        skip_existing: bool = False,
+    ) -> Iterator[SegmentationResult]:
         """Segment images one batch after another; memory does not grow with their number.
 
         Everything that can be checked beforehand is checked by this call, before the first result.
@@ -176,8 +204,9 @@ class FewShotInferencer:
         writer = None
         if out_dir is not None:
             settings = json.dumps([self.fingerprint, [(c.name, c.key) for c in classes], threshold])
-            writer = ResultWriter(out_dir, [c.name for c in classes],
-                                  hashlib.blake2b(settings.encode(), digest_size=8).hexdigest())
+            writer = ResultWriter(
+                out_dir, [c.name for c in classes], hashlib.blake2b(settings.encode(), digest_size=8).hexdigest()
+            )
         sources = find_queries(images, NameBook(writer.names if writer else None))
         if writer is not None:
             writer.make_folder()
@@ -194,12 +223,17 @@ class FewShotInferencer:
             raise ValueError(f'{len(names)} classes at once, possible are {MAX_CLASSES}: a mask has one byte a pixel')
         return classes
 
-    def _run(self, sources, classes, batch_size, threshold, writer, show,
-             skip_existing) -> Iterator[SegmentationResult]:
+    def _run(
+        self, sources, classes, batch_size, threshold, writer, show, skip_existing
+    ) -> Iterator[SegmentationResult]:
         names = tuple(registered.name for registered in classes)
         banks = [registered.bank.to(self.device) for registered in classes]
-        bar = tqdm(total=sum(map(len, sources)), unit='image', disable=not self.show_progress,
-                   mininterval=0.5 if sys.stderr.isatty() else 20)
+        bar = tqdm(
+            total=sum(map(len, sources)),
+            unit='image',
+            disable=not self.show_progress,
+            mininterval=0.5 if sys.stderr.isatty() else 20,
+        )
 
         def prepare(queries: Iterator[Query]) -> tuple[int, list[tuple[Query, np.ndarray, dict]]]:
             """How many images were taken, and those to segment: query, image and packed inputs."""
@@ -234,8 +268,9 @@ class FewShotInferencer:
         return query, rgb(loaded), self.geometry.query(loaded)
 
     @torch.no_grad()
-    def _segment(self, prepared: list[tuple[Query, np.ndarray, dict]],
-                 banks: list[SupportBank]) -> Iterator[tuple[Query, np.ndarray, np.ndarray]]:
+    def _segment(
+        self, prepared: list[tuple[Query, np.ndarray, dict]], banks: list[SupportBank]
+    ) -> Iterator[tuple[Query, np.ndarray, np.ndarray]]:
         """Query, image and probabilities (N, H, W) float16 of a batch."""
         # A geometry that keeps the aspect may give images of several sizes.
         for size, group in groupby(prepared, key=lambda item: tuple(item[2]['inputs'].shape[-2:])):
@@ -244,7 +279,7 @@ class FewShotInferencer:
             features = self.model.extract_feat(self.model.data_preprocessor.normalize(inputs))
             finals = [self.model.segment(features, bank)['final'] for bank in banks]  # N x (B, 2, h', w')
             for row, (query, image, packed) in enumerate(group):
-                restored = (self.model.restore(final[row:row + 1], size, packed['data_samples']) for final in finals)
+                restored = (self.model.restore(final[row : row + 1], size, packed['data_samples']) for final in finals)
                 scores = [to_half(self.model.foreground_probability(final[None])) for final in restored]
                 yield query, image, np.concatenate(scores)
 

@@ -20,8 +20,16 @@ from mmfss.engine.model_loading import load_model
 from mmfss.engine.stages import resolve_config
 
 # Fields of a model config that leave what it computes for a user's image as it is.
-_WITHOUT_EFFECT = ('comparison_heads', 'feature_cache_gb', 'base_checkpoint', 'loss_decode', 'log_base_loss',
-                   'train_cfg', 'test_cfg', 'init_cfg')
+_WITHOUT_EFFECT = (
+    'comparison_heads',
+    'feature_cache_gb',
+    'base_checkpoint',
+    'loss_decode',
+    'log_base_loss',
+    'train_cfg',
+    'test_cfg',
+    'init_cfg',
+)
 
 
 def find_config(config: str | Path | Config) -> Config:
@@ -42,8 +50,10 @@ def find_config(config: str | Path | Config) -> Config:
     if not found:
         short = {name.split('/')[-1]: name for name in named}
         near = difflib.get_close_matches(str(config).split('/')[-1], short, 3, 0.4)
-        raise FileNotFoundError(f"there is no model '{config}'. Near are: {', '.join(near) or 'none'}. Give the path "
-                                'of a config file (.py), or a name below configs/')
+        raise FileNotFoundError(
+            f"there is no model '{config}'. Near are: {', '.join(near) or 'none'}. Give the path "
+            'of a config file (.py), or a name below configs/'
+        )
     return Config.fromfile(named[found[0]])
 
 
@@ -80,8 +90,10 @@ def _check_device(device: str | torch.device | None) -> None:
         if device is not None:
             torch.empty(1, device=device)
     except (AssertionError, RuntimeError) as error:  # without CUDA torch asserts
-        raise ValueError(f"the device '{device}' cannot be used ({str(error).splitlines()[0]}). Leave it out to take a "
-                         "GPU where there is one, or say 'cpu'") from error
+        raise ValueError(
+            f"the device '{device}' cannot be used ({str(error).splitlines()[0]}). Leave it out to take a "
+            "GPU where there is one, or say 'cpu'"
+        ) from error
 
 
 def fingerprint(model: nn.Module, config: Mapping) -> str:

@@ -106,8 +106,10 @@ class Video:
         self.path = path
         reader = mmcv.VideoReader(str(path), cache_capacity=1)
         if not reader.opened or reader.frame_cnt < 1 or reader.read() is None:
-            raise ValueError(f'The video {path} cannot be decoded. Convert it, for example: ffmpeg -i {path} '
-                             '-c:v libx264 -pix_fmt yuv420p converted.mp4')
+            raise ValueError(
+                f'The video {path} cannot be decoded. Convert it, for example: ffmpeg -i {path} '
+                '-c:v libx264 -pix_fmt yuv420p converted.mp4'
+            )
         self.fps = reader.fps or 25.0
         self._frames = reader.frame_cnt
         self.name = book.name(str(path.absolute()), path)
@@ -126,12 +128,21 @@ class Video:
         reader = mmcv.VideoReader(str(self.path), cache_capacity=1)
         index = 0
         while (frame := reader.read()) is not None:  # (H, W, 3) BGR
-            yield Query(f'{self.name}/{index:06d}', np.ascontiguousarray(frame[..., ::-1]), f'{self.path}#{index}',
-                        f'{self.path.absolute()}#{index}', stamp)
+            yield Query(
+                f'{self.name}/{index:06d}',
+                np.ascontiguousarray(frame[..., ::-1]),
+                f'{self.path}#{index}',
+                f'{self.path.absolute()}#{index}',
+                stamp,
+            )
             index += 1
         if index < self._frames:
-            print_log(f'The video {self.path} ends after {index} of the {self._frames} frames that it claims to have: '
-                      'it may be cut off.', 'current', logging.WARNING)
+            print_log(
+                f'The video {self.path} ends after {index} of the {self._frames} frames that it claims to have: '
+                'it may be cut off.',
+                'current',
+                logging.WARNING,
+            )
 
 
 def find_queries(images, book: NameBook) -> list[ImageList | Video]:
@@ -168,8 +179,9 @@ def find_queries(images, book: NameBook) -> list[ImageList | Video]:
         elif isinstance(item, (np.ndarray, Image.Image)):
             add(item)
         else:
-            raise TypeError(f'cannot segment a {type(item).__name__}; give paths, (H, W, 3) uint8 RGB arrays or PIL '
-                            'images')
+            raise TypeError(
+                f'cannot segment a {type(item).__name__}; give paths, (H, W, 3) uint8 RGB arrays or PIL images'
+            )
     if not sources:
         raise ValueError('There is no image to segment: the list is empty.')
     return sources
@@ -185,11 +197,16 @@ def _paths(given: str | PathLike) -> list[Path]:
             hint = f" There are some below: try '{path}/**/*{below.suffix}'." if below else ''
             raise ValueError(f'The folder {path} holds no image ({", ".join(IMAGE_SUFFIXES)}).{hint}')
     elif any(c in str(given) for c in '*?[') and not path.exists():
-        found = [p for p in map(Path, glob.glob(str(given), recursive=True))
-                 if p.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES and p.is_file()]
+        found = [
+            p
+            for p in map(Path, glob.glob(str(given), recursive=True))
+            if p.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES and p.is_file()
+        ]
         if not found:
-            raise ValueError(f'No image or video matches {given}. Check the pattern (put it in quotes in a shell; ** '
-                             'goes into folders below).')
+            raise ValueError(
+                f'No image or video matches {given}. Check the pattern (put it in quotes in a shell; ** '
+                'goes into folders below).'
+            )
     else:
         return [path]
     return sorted(found, key=lambda p: natural_order(str(p)))

@@ -44,8 +44,9 @@ class RegisteredClass:
             OSError: when it cannot be written.
         """
         tensors = {name: t.contiguous().cpu() for name, t in self.bank.tensors.items()}
-        atomic_torch_save(dict(name=self.name, key=self.key, fingerprint=self.bank.fingerprint, tensors=tensors), path,
-                          CURE)
+        atomic_torch_save(
+            dict(name=self.name, key=self.key, fingerprint=self.bank.fingerprint, tensors=tensors), path, CURE
+        )
 
     @classmethod
     def load(cls, path: str | Path) -> 'RegisteredClass':
@@ -59,13 +60,16 @@ class RegisteredClass:
         """
         path = Path(path)
         if not path.is_file():
-            raise FileNotFoundError(f'there is no bank {path}; `RegisteredClass.save` or `demo/segment.py --save-bank` '
-                                    'writes one')
+            raise FileNotFoundError(
+                f'there is no bank {path}; `RegisteredClass.save` or `demo/segment.py --save-bank` writes one'
+            )
         try:
             content = torch.load(path, map_location='cpu', weights_only=True)
             bank = SupportBank(content['tensors'], content['fingerprint'])
         except Exception as error:  # torch, pickle and zip each have their own
-            raise ValueError(f'{path} is no bank ({type(error).__name__}). A checkpoint is not one; register the class '
-                             'again and save it') from error
+            raise ValueError(
+                f'{path} is no bank ({type(error).__name__}). A checkpoint is not one; register the class '
+                'again and save it'
+            ) from error
         key = content.get('key') or hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
         return cls(content.get('name') or path.stem, bank, key)

@@ -11,8 +11,9 @@ from PIL import Image
 
 IGNORE = 255
 POINT_RADIUS = 0.02  # of the longer side: such a disc still covers several pixels of a network's small input
-_KINDS = ('a path, an array, a PIL image, or dict(box=...), dict(polygon=...), dict(points=...), '
-          'dict(mask=..., value=...)')
+_KINDS = (
+    'a path, an array, a PIL image, or dict(box=...), dict(polygon=...), dict(points=...), dict(mask=..., value=...)'
+)
 
 
 def support_mask(annotation, shape: tuple[int, int], image: str) -> np.ndarray:
@@ -46,10 +47,16 @@ def support_mask(annotation, shape: tuple[int, int], image: str) -> np.ndarray:
             annotation, value = annotation['mask'], annotation.get('value')
         values, name = _read(annotation, image)
         if values.shape != tuple(shape):
-            turned = (' Its sides are swapped: the camera noted a rotation (EXIF) that the mask does not have; turn '
-                      'the mask upright.' if values.shape == tuple(shape)[::-1] and shape[0] != shape[1] else '')
-            raise ValueError(f'{name} is {values.shape[1]}x{values.shape[0]} pixels, {image} is {shape[1]}x{shape[0]}. '
-                             f'Draw the mask on the image itself, at its full size.{turned}')
+            turned = (
+                ' Its sides are swapped: the camera noted a rotation (EXIF) that the mask does not have; turn '
+                'the mask upright.'
+                if values.shape == tuple(shape)[::-1] and shape[0] != shape[1]
+                else ''
+            )
+            raise ValueError(
+                f'{name} is {values.shape[1]}x{values.shape[0]} pixels, {image} is {shape[1]}x{shape[0]}. '
+                f'Draw the mask on the image itself, at its full size.{turned}'
+            )
         labels = _to_labels(values, value, name)
     if not (labels == 1).any():
         raise ValueError(f'{name} is empty: no pixel belongs to the object. Mark it, or leave this support out.')
@@ -101,9 +108,11 @@ def _to_labels(values: np.ndarray, value: int | None, name: str) -> np.ndarray:
     strange = found[~np.isin(found, (0, 1, IGNORE))]
     if len(strange):
         grey = ' Grey edges come from JPEG or smoothing: save it as PNG without.' if len(strange) > 8 else ''
-        raise ValueError(f'{name} holds the values {_listed(found)}; a mask is 0 and 255, or 0 and 1 (then 255 is left '
-                         f'out). Say which value is the object: dict(mask=..., value={strange[0]}), on the command '
-                         f'line --mask-value {strange[0]}.{grey}')
+        raise ValueError(
+            f'{name} holds the values {_listed(found)}; a mask is 0 and 255, or 0 and 1 (then 255 is left '
+            f'out). Say which value is the object: dict(mask=..., value={strange[0]}), on the command '
+            f'line --mask-value {strange[0]}.{grey}'
+        )
     if 1 in found:
         return values.astype(np.uint8)
     return (values == IGNORE).astype(np.uint8)
@@ -124,7 +133,7 @@ def _draw(annotation: dict, shape: tuple[int, int], image: str) -> np.ndarray:
     try:
         if kind == 'box':
             x1, y1, x2, y2 = (round(float(v)) for v in annotation['box'])
-            labels[max(y1, 0):max(y2, 0), max(x1, 0):max(x2, 0)] = 1
+            labels[max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)] = 1
         elif kind == 'polygon':
             for corners in _polygons(annotation['polygon']):
                 cv2.fillPoly(labels, [np.rint(corners).astype(np.int32).reshape(-1, 1, 2)], 1)
@@ -135,12 +144,16 @@ def _draw(annotation: dict, shape: tuple[int, int], image: str) -> np.ndarray:
                     raise ValueError(f'({x}, {y}) lies outside')
                 cv2.circle(labels, (round(float(x)), round(float(y))), int(radius), 1, -1)
     except (TypeError, ValueError) as error:
-        raise ValueError(f'the {kind} {annotation[kind]} of {image} ({W}x{H} pixels) cannot be drawn: {error}. A box '
-                         'is (x1, y1, x2, y2), a polygon at least three (x, y), points are (x, y), in pixels of the '
-                         'image.') from error
+        raise ValueError(
+            f'the {kind} {annotation[kind]} of {image} ({W}x{H} pixels) cannot be drawn: {error}. A box '
+            'is (x1, y1, x2, y2), a polygon at least three (x, y), points are (x, y), in pixels of the '
+            'image.'
+        ) from error
     if not labels.any():
-        raise ValueError(f'the {kind} {annotation[kind]} covers no pixel of {image}, which is {W}x{H} pixels. '
-                         'Coordinates are (x, y) from the top left.')
+        raise ValueError(
+            f'the {kind} {annotation[kind]} covers no pixel of {image}, which is {W}x{H} pixels. '
+            'Coordinates are (x, y) from the top left.'
+        )
     return labels
 
 

@@ -20,8 +20,10 @@ from mmfss.engine.safe_io import atomic_open, atomic_write, explain_write_error
 from .queries import Query, Video
 from .results import SegmentationResult, palette
 
-CURE = ('Finished files stay. Free some space and run the same again with skip_existing=True (command line: '
-        '--skip-existing)')
+CURE = (
+    'Finished files stay. Free some space and run the same again with skip_existing=True (command line: '
+    '--skip-existing)'
+)
 
 
 class ResultWriter:
@@ -46,8 +48,10 @@ class ResultWriter:
         self._known = {}  # name -> (identity, stamp, settings)
         for record in self._records():
             if record['classes'] != self.class_names:
-                raise ValueError(f'{self.root} holds results of the classes {record["classes"]}, now it would be '
-                                 f'{self.class_names}: choose another output folder, or remove that one')
+                raise ValueError(
+                    f'{self.root} holds results of the classes {record["classes"]}, now it would be '
+                    f'{self.class_names}: choose another output folder, or remove that one'
+                )
             self._known[record['name']] = (record['identity'], record['stamp'], record['settings'])
         self._palette = palette(len(self.class_names))
 
@@ -60,8 +64,9 @@ class ResultWriter:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OSError(error.errno, f'the output folder cannot be made ({error.strerror}); choose another',
-                          str(self.root)) from error
+            raise OSError(
+                error.errno, f'the output folder cannot be made ({error.strerror}); choose another', str(self.root)
+            ) from error
 
     @property
     def names(self) -> dict[str, str]:
@@ -93,14 +98,25 @@ class ResultWriter:
         _, jpeg = cv2.imencode('.jpg', result.overlay()[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
         atomic_write(jpeg.tobytes(), overlay_path, CURE)
         H, W = result.mask.shape
-        self._append(dict(
-            name=result.name, classes=self.class_names, identity=query.identity, stamp=query.stamp,
-            settings=self.settings,
-            image=dict(file_name=result.source or f'{result.name}.png', height=H, width=W,
-                       mask=mask_path.relative_to(self.root).as_posix(),
-                       overlay=overlay_path.relative_to(self.root).as_posix()),
-            annotations=[_annotation(result, i) for i in range(1, len(self.class_names) + 1)
-                         if (result.mask == i).any()]))
+        self._append(
+            dict(
+                name=result.name,
+                classes=self.class_names,
+                identity=query.identity,
+                stamp=query.stamp,
+                settings=self.settings,
+                image=dict(
+                    file_name=result.source or f'{result.name}.png',
+                    height=H,
+                    width=W,
+                    mask=mask_path.relative_to(self.root).as_posix(),
+                    overlay=overlay_path.relative_to(self.root).as_posix(),
+                ),
+                annotations=[
+                    _annotation(result, i) for i in range(1, len(self.class_names) + 1) if (result.mask == i).any()
+                ],
+            )
+        )
         self._known[result.name] = (query.identity, query.stamp, self.settings)
 
     def write_video(self, video: Video, num_frames: int) -> Path:
@@ -117,8 +133,9 @@ class ResultWriter:
             # OpenCV's writer is silent about a full disk: count what can be read again.
             written = mmcv.VideoReader(str(half)).frame_cnt if half.is_file() else 0
             if written != num_frames:
-                raise OSError(None, f'could not write the video: {written} of {num_frames} frames are in it. {CURE}',
-                              str(path))
+                raise OSError(
+                    None, f'could not write the video: {written} of {num_frames} frames are in it. {CURE}', str(path)
+                )
             os.replace(half, path)
         finally:
             with suppress(OSError):
@@ -136,8 +153,10 @@ class ResultWriter:
             if kind is None:
                 raise  # else the first error counts, and the next run makes the JSON
         if isinstance(error, CorruptFileError):
-            raise CorruptFileError(f'{error} Finished files stay: the same again with skip_existing=True (command '
-                                   'line: --skip-existing) goes on from there.') from error
+            raise CorruptFileError(
+                f'{error} Finished files stay: the same again with skip_existing=True (command '
+                'line: --skip-existing) goes on from there.'
+            ) from error
 
     def close(self) -> Path:
         """Make ``annotations.json`` of all that is finished.
@@ -203,6 +222,11 @@ def _annotation(result: SegmentationResult, index: int) -> dict:
     """COCO's entry of one class in one image; ``score`` is the mean probability inside."""
     region = result.mask == index
     rle = coco_mask.encode(np.asfortranarray(region, np.uint8))
-    return dict(category_id=index, segmentation=dict(size=rle['size'], counts=rle['counts'].decode()),
-                area=int(region.sum()), bbox=[float(v) for v in coco_mask.toBbox(rle)], iscrowd=0,
-                score=round(float(result.scores[index - 1][region].mean(dtype=np.float64)), 4))
+    return dict(
+        category_id=index,
+        segmentation=dict(size=rle['size'], counts=rle['counts'].decode()),
+        area=int(region.sum()),
+        bbox=[float(v) for v in coco_mask.toBbox(rle)],
+        iscrowd=0,
+        score=round(float(result.scores[index - 1][region].mean(dtype=np.float64)), 4),
+    )

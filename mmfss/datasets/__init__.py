@@ -23,9 +23,27 @@ from .shapes import ShapesDataset
 from .wrapped_dataset import WrappedFewShotDataset
 
 __all__ = [
-    'BalancedProtocol', 'BamProtocol', 'COCO20iDataset', 'ClassIndex', 'DividedFolderDataset', 'Episode',
-    'EpisodeProtocol', 'EpisodicDataset', 'FSS1000Dataset', 'FewShotSegDataset', 'FolderFewShotDataset',
-    'HdmnetProtocol', 'HsnetProtocol', 'MappedFewShotDataset',
-    'Pascal5iDataset', 'PfenetProtocol', 'ShapesDataset', 'WrappedFewShotDataset', 'episodes_hash', 'load_class_index',
-    'read_episodes', 'transforms', 'write_episodes'
+    'BalancedProtocol',
+    'BamProtocol',
+    'COCO20iDataset',
+    'ClassIndex',
+    'DividedFolderDataset',
+    'Episode',
+    'EpisodeProtocol',
+    'EpisodicDataset',
+    'FSS1000Dataset',
+    'FewShotSegDataset',
+    'FolderFewShotDataset',
+    'HdmnetProtocol',
+    'HsnetProtocol',
+    'MappedFewShotDataset',
+    'Pascal5iDataset',
+    'PfenetProtocol',
+    'ShapesDataset',
+    'WrappedFewShotDataset',
+    'episodes_hash',
+    'load_class_index',
+    'read_episodes',
+    'transforms',
+    'write_episodes',
 ]

@@ -65,7 +65,7 @@ class ClassIndex:
 
     def labels_of(self, position: int) -> np.ndarray:
         """The labels that occur in one mask, ascending."""
-        return self.labels[self.starts[position]:self.starts[position + 1]]
+        return self.labels[self.starts[position] : self.starts[position + 1]]
 
     @property
     def rows(self) -> np.ndarray:
@@ -88,16 +88,19 @@ def index_histogram(mask: Image.Image) -> np.ndarray:
         ValueError: It is no index image.
     """
     if mask.mode not in ('P', 'L'):
-        raise ValueError(f'its mode is {mask.mode}; a mask must be an 8-bit palette or grey PNG '
-                         'whose pixels are class indices (turn colours into indices first)')
+        raise ValueError(
+            f'its mode is {mask.mode}; a mask must be an 8-bit palette or grey PNG '
+            'whose pixels are class indices (turn colours into indices first)'
+        )
     return np.array(mask.histogram(), dtype=np.int64)
 
 
 Histogram = Callable[[Image.Image], np.ndarray]
 
 
-def load_class_index(files: Sequence[Entry], *, data_root: str | None, workers: int | None = None,
-                     histogram: Histogram = index_histogram) -> ClassIndex:
+def load_class_index(
+    files: Sequence[Entry], *, data_root: str | None, workers: int | None = None, histogram: Histogram = index_histogram
+) -> ClassIndex:
     """Return the index of a list, from the cache where it is there, else by reading every mask.
 
     Several processes may call this at once: one reads, the others wait for it.
@@ -155,31 +158,38 @@ def content_key(files: Sequence[Entry], kind: str = index_histogram.__name__) ->
             raise FileNotFoundError(
                 f'{len(paths)} of {len(files)} {kind} files are missing, the first is {paths[0]}. '
                 'Complete the data set, take the names out of the list, or check `data_prefix` and '
-                'the file suffixes.')
+                'the file suffixes.'
+            )
     return digest.hexdigest()
 
 
-def read_class_index(files: Sequence[Entry], *, workers: int | None = None,
-                     histogram: Histogram = index_histogram) -> ClassIndex:
+def read_class_index(
+    files: Sequence[Entry], *, workers: int | None = None, histogram: Histogram = index_histogram
+) -> ClassIndex:
     """Read every mask (and every image's header) with a pool of threads, showing a progress bar."""
     workers = workers or min(32, 2 * (os.cpu_count() or 1))
     with ThreadPoolExecutor(workers) as pool:
         # Pillow decodes outside the interpreter lock, so threads are enough and start at once.
-        rows = list(track(pool.map(partial(_read_entry, histogram), files), 'Reading masks', total=len(files),
-                          disable=len(files) < SHORT_LIST))
-    broken = [(entry[2], row) for entry, row in zip(files, rows, strict=True)
-              if isinstance(row, str)]
+        rows = list(
+            track(
+                pool.map(partial(_read_entry, histogram), files),
+                'Reading masks',
+                total=len(files),
+                disable=len(files) < SHORT_LIST,
+            )
+        )
+    broken = [(entry[2], row) for entry, row in zip(files, rows, strict=True) if isinstance(row, str)]
     if broken:
         path, reason = broken[0]
-        raise ValueError(f'{len(broken)} of {len(files)} masks cannot be used, the first is '
-                         f'{path}: {reason}')
+        raise ValueError(f'{len(broken)} of {len(files)} masks cannot be used, the first is {path}: {reason}')
     histograms = [row[0] for row in rows]
     return ClassIndex(
         starts=np.cumsum([0, *(np.count_nonzero(h) for h in histograms)]),
         labels=np.concatenate([np.flatnonzero(h) for h in histograms]).astype(np.uint8),
         counts=np.concatenate([h[h > 0] for h in histograms]),
         mask_sizes=np.array([row[1] for row in rows], dtype=np.int32),
-        image_sizes=np.array([row[2] for row in rows], dtype=np.int32))
+        image_sizes=np.array([row[2] for row in rows], dtype=np.int32),
+    )
 
 
 def _read_entry(histogram: Histogram, entry: Entry):
@@ -241,8 +251,12 @@ def _acquire(lock: FileLock) -> None:
     try:
         lock.acquire(timeout=TELL_AFTER)
     except Timeout:
-        print_log(f'Another process reads the masks (it holds {lock.lock_file}); waiting for it, for '
-                  f'{GIVE_UP_AFTER // 60} minutes at most.', 'current', logging.WARNING)
+        print_log(
+            f'Another process reads the masks (it holds {lock.lock_file}); waiting for it, for '
+            f'{GIVE_UP_AFTER // 60} minutes at most.',
+            'current',
+            logging.WARNING,
+        )
         lock.acquire(timeout=GIVE_UP_AFTER)
 
 
@@ -251,8 +265,7 @@ def _load(path: Path) -> ClassIndex | None:
         with np.load(path) as stored:
             return ClassIndex(**{field.name: stored[field.name] for field in fields(ClassIndex)})
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        print_log(f'The class index {path} cannot be read ({error}); it is made again.',
-                  'current', logging.WARNING)
+        print_log(f'The class index {path} cannot be read ({error}); it is made again.', 'current', logging.WARNING)
         return None
 
 
@@ -270,6 +283,9 @@ def _save(index: ClassIndex, path: Path) -> None:
     except OSError as error:
         if temporary is not None and os.path.exists(temporary):
             os.remove(temporary)
-        print_log(f'The class index could not be kept at {path} ({error}): it is made anew at each '
-                  'start. Free disk space or set MMFSS_CACHE to a folder that can be written.',
-                  'current', logging.WARNING)
+        print_log(
+            f'The class index could not be kept at {path} ({error}): it is made anew at each '
+            'start. Free disk space or set MMFSS_CACHE to a folder that can be written.',
+            'current',
+            logging.WARNING,
+        )

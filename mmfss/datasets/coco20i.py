@@ -29,10 +29,18 @@ class COCO20iDataset(FewShotSegDataset):
     # COCO-Stuff begins with the 80 thing classes, in the order of their ids.
     METAINFO = dict(
         classes=('background', *COCOStuffDataset.METAINFO['classes'][:NUM_CLASSES]),
-        palette=[[0, 0, 0], *COCOStuffDataset.METAINFO['palette'][:NUM_CLASSES]])
+        palette=[[0, 0, 0], *COCOStuffDataset.METAINFO['palette'][:NUM_CLASSES]],
+    )
 
-    def __init__(self, *, scheme: str = 'fwb', year: str = '2014', phase: str = 'train',
-                 data_prefix: dict | None = None, **kwargs) -> None:
+    def __init__(
+        self,
+        *,
+        scheme: str = 'fwb',
+        year: str = '2014',
+        phase: str = 'train',
+        data_prefix: dict | None = None,
+        **kwargs,
+    ) -> None:
         one_of('scheme', scheme, ('fwb', 'panet'))
         self.scheme = scheme
         layout = dict(img_path=f'{phase}{year}', seg_map_path=f'annotations/{phase}{year}')

@@ -76,16 +76,20 @@ class DividedFolderDataset(FolderFewShotDataset):
             known = set(self._names.tolist())
             unknown = [name for name in self._listed if name not in known]
             if unknown:
-                raise ValueError(f'{len(unknown)} of {len(self._listed)} training images of {self._list} are not in '
-                                 f'{self.data_root}, the first is {unknown[0]} (*{self.img_suffix}).')
+                raise ValueError(
+                    f'{len(unknown)} of {len(self._listed)} training images of {self._list} are not in '
+                    f'{self.data_root}, the first is {unknown[0]} (*{self.img_suffix}).'
+                )
             self._for_training = np.isin(self._names, self._listed)  # (N,)
         else:
             classes, first = np.unique(self._position_class, return_index=True)
             rank = np.arange(len(data)) - first[np.searchsorted(classes, self._position_class)]  # within its class
             self._for_training = rank < self.train_images
         if self._for_training.all():
-            raise ValueError(f'All {len(data)} images of {self.data_root} are for training, none is left to test on: '
-                             f'take fewer `train_images` (now {self.train_images}).')
+            raise ValueError(
+                f'All {len(data)} images of {self.data_root} are for training, none is left to test on: '
+                f'take fewer `train_images` (now {self.train_images}).'
+            )
         return data
 
     def _phase_images(self) -> np.ndarray:

@@ -57,8 +57,10 @@ def write_episodes(path: str | os.PathLike, episodes: Sequence[Episode], header:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [{'format': LIST_FORMAT, **header, 'hash': episodes_hash(episodes)}]
-    lines += [{'run': e.run, 'episode': e.episode, 'class': e.class_name, 'query': e.query,
-               'supports': list(e.supports)} for e in episodes]
+    lines += [
+        {'run': e.run, 'episode': e.episode, 'class': e.class_name, 'query': e.query, 'supports': list(e.supports)}
+        for e in episodes
+    ]
     file = tempfile.NamedTemporaryFile('w', dir=path.parent, suffix='.tmp', delete=False)
     try:
         with file:
@@ -85,12 +87,12 @@ def read_episodes(path: str | os.PathLike) -> tuple[dict, list[Episode]]:
             header, *lines = [json.loads(line) for line in file if line.strip()]
         if header['format'] != LIST_FORMAT:
             raise ValueError(f'its format is {header["format"]}, not {LIST_FORMAT}')
-        episodes = [Episode(x['run'], x['episode'], x['class'], x['query'], tuple(x['supports']))
-                    for x in lines]
+        episodes = [Episode(x['run'], x['episode'], x['class'], x['query'], tuple(x['supports'])) for x in lines]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f'{path} is not an episode list ({type(error).__name__}: {error}). Write '
-                         'it anew.') from error
+        raise ValueError(f'{path} is not an episode list ({type(error).__name__}: {error}). Write it anew.') from error
     if not episodes or episodes_hash(episodes) != header.get('hash'):
-        raise ValueError(f'The episode list {path} does not match the hash in its header: it was '
-                         'changed or cut off. Write or fetch it anew.')
+        raise ValueError(
+            f'The episode list {path} does not match the hash in its header: it was '
+            'changed or cut off. Write or fetch it anew.'
+        )
     return header, episodes

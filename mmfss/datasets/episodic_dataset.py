@@ -60,22 +60,33 @@ class EpisodicDataset(Dataset):
         ValueError: Episodes cannot be drawn or a list was made for other data or shots.
     """
 
-    def __init__(self, dataset, *, shots: int = 1, query_pipeline: Sequence = (),
-                 support_pipeline: Sequence = (), protocol=None,
-                 support_control: str | None = None, episodes_file: str | None = None,
-                 support_annotation: str | dict | None = None, class_power: float | None = None,
-                 lazy_init: bool = False) -> None:
+    def __init__(
+        self,
+        dataset,
+        *,
+        shots: int = 1,
+        query_pipeline: Sequence = (),
+        support_pipeline: Sequence = (),
+        protocol=None,
+        support_control: str | None = None,
+        episodes_file: str | None = None,
+        support_annotation: str | dict | None = None,
+        class_power: float | None = None,
+        lazy_init: bool = False,
+    ) -> None:
         if not isinstance(shots, int) or shots < 1:
             raise ValueError(f'`shots` is {shots!r}; it must be a whole number of at least 1.')
         if support_control not in (None, 'wrong_novel', 'base'):
-            raise ValueError(f"`support_control` is {support_control!r}; it must be None, "
-                             "'wrong_novel' or 'base'.")
+            raise ValueError(f"`support_control` is {support_control!r}; it must be None, 'wrong_novel' or 'base'.")
         if support_control and protocol is None and episodes_file is None:
-            raise ValueError('`support_control` is a control of evaluation: give a `protocol` or '
-                             'an `episodes_file` too.')
+            raise ValueError(
+                '`support_control` is a control of evaluation: give a `protocol` or an `episodes_file` too.'
+            )
         if class_power is not None and (protocol is not None or episodes_file is not None):
-            raise ValueError('`class_power` is about training: an evaluation has a `protocol` or an '
-                             '`episodes_file` that says which class is drawn.')
+            raise ValueError(
+                '`class_power` is about training: an evaluation has a `protocol` or an '
+                '`episodes_file` that says which class is drawn.'
+            )
         if isinstance(dataset, dict):
             dataset = DATASETS.build({**dataset, 'lazy_init': True})
         if not isinstance(dataset, FewShotSegDataset):
@@ -126,16 +137,20 @@ class EpisodicDataset(Dataset):
             elif len(found):
                 few.append(f'{data.class_names[class_id]} ({len(found)})')
         if few:
-            print_log(f'{self.shots}-shot episodes need {self.shots + 1} candidate images of a '
-                      f'class; training on fold {data.fold} leaves out {", ".join(few)}.',
-                      'current', logging.WARNING)
-        kept = [any(c in self._candidates for c in data.get_data_info(i)['class_ids'])
-                for i in range(len(data))]
+            print_log(
+                f'{self.shots}-shot episodes need {self.shots + 1} candidate images of a '
+                f'class; training on fold {data.fold} leaves out {", ".join(few)}.',
+                'current',
+                logging.WARNING,
+            )
+        kept = [any(c in self._candidates for c in data.get_data_info(i)['class_ids']) for i in range(len(data))]
         self._queries = np.flatnonzero(kept)
         if not len(self._queries):
-            raise ValueError(f'No class of fold {data.fold} has {self.shots + 1} candidate images '
-                             f'for {self.shots}-shot training: take fewer shots, more data or a '
-                             f'smaller `candidate_area` (now {data.candidate_area}).')
+            raise ValueError(
+                f'No class of fold {data.fold} has {self.shots + 1} candidate images '
+                f'for {self.shots}-shot training: take fewer shots, more data or a '
+                f'smaller `candidate_area` (now {data.candidate_area}).'
+            )
         self._eval_class_ids = tuple(self._candidates)
         if self.class_power is not None:
             weights = np.array([len(found) for found in self._candidates.values()], dtype=float)
@@ -151,13 +166,16 @@ class EpisodicDataset(Dataset):
             self.episodes = self.protocol.sample(data, self.shots)
             eval_classes = self.protocol.eval_classes(data)
             self._header = dict(
-                protocol=self.protocol.name, seed=self.protocol.seed, fold=data.fold,
-                shots=self.shots, dataset=type(data).__name__,
+                protocol=self.protocol.name,
+                seed=self.protocol.seed,
+                fold=data.fold,
+                shots=self.shots,
+                dataset=type(data).__name__,
                 missing_classes_as_zero=self.protocol.missing_classes_as_zero,
-                eval_classes=[data.class_names[c] for c in eval_classes])
+                eval_classes=[data.class_names[c] for c in eval_classes],
+            )
         self._check_list()
-        self._eval_class_ids = tuple(
-            data.class_names.index(name) for name in self._header['eval_classes'])
+        self._eval_class_ids = tuple(data.class_names.index(name) for name in self._header['eval_classes'])
         self._hash = episodes_hash(self.episodes)
         self._class_ids = np.array([data.class_names.index(e.class_name) for e in self.episodes])
         names = [name for e in self.episodes for name in (e.query, *e.supports)]
@@ -167,21 +185,24 @@ class EpisodicDataset(Dataset):
         self._support_class_ids = self._class_ids
         if self.support_control is not None:
             self._support_class_ids, self._support_places = wrong_supports(
-                data, self._class_ids, self._query_places, self.shots, self._hash,
-                kind=self.support_control)
+                data, self._class_ids, self._query_places, self.shots, self._hash, kind=self.support_control
+            )
 
     def _check_list(self) -> None:
         """Refuse a frozen list that was made for something else."""
         data, where = self.dataset, f'The episode list {self.episodes_file}'
         for key, own in (('shots', self.shots), ('fold', data.fold)):
             if self._header.get(key) != own:
-                raise ValueError(f'{where} was made for {key} {self._header.get(key)}, the config '
-                                 f'asks for {key} {own}.')
+                raise ValueError(
+                    f'{where} was made for {key} {self._header.get(key)}, the config asks for {key} {own}.'
+                )
         names = {e.class_name for e in self.episodes} | set(self._header.get('eval_classes', ()))
         unknown = sorted(names - {data.class_names[c] for c in data.phase_class_ids})
         if unknown or 'eval_classes' not in self._header:
-            raise ValueError(f'{where} was made for another data set: its classes {unknown} are '
-                             f'not classes of fold {data.fold}, phase {data.phase}.')
+            raise ValueError(
+                f'{where} was made for another data set: its classes {unknown} are '
+                f'not classes of fold {data.fold}, phase {data.phase}.'
+            )
         if any(len(e.supports) != self.shots for e in self.episodes):
             raise ValueError(f'{where} holds episodes without exactly {self.shots} supports.')
 
@@ -190,11 +211,15 @@ class EpisodicDataset(Dataset):
             for place, name in zip(row, (episode.query, *episode.supports), strict=True):
                 class_id = self.dataset.class_names.index(episode.class_name)
                 if place < 0 or class_id not in self.dataset.labels_of(place):
-                    reason = (f'is not in the image list {self.dataset.list_name}' if place < 0 else
-                              f'holds no pixel of {episode.class_name}')
+                    reason = (
+                        f'is not in the image list {self.dataset.list_name}'
+                        if place < 0
+                        else f'holds no pixel of {episode.class_name}'
+                    )
                     raise ValueError(
                         f'The episode list {self.episodes_file} was made for another data set: '
-                        f'image {name} of episode {episode.episode} {reason}.')
+                        f'image {name} of episode {episode.episode} {reason}.'
+                    )
 
     # ------------------------------------------------------------------ what others read
 
@@ -204,14 +229,21 @@ class EpisodicDataset(Dataset):
         self.full_init()
         data = self.dataset
         return dict(
-            classes=('background', 'foreground'), palette=[[0, 0, 0], [220, 20, 60]],
-            class_names=data.class_names, fold=data.fold, base_class_ids=data.base_class_ids,
-            novel_class_ids=data.novel_class_ids, eval_class_ids=self._eval_class_ids,
-            shots=self.shots, protocol=self._header['protocol'],
+            classes=('background', 'foreground'),
+            palette=[[0, 0, 0], [220, 20, 60]],
+            class_names=data.class_names,
+            fold=data.fold,
+            base_class_ids=data.base_class_ids,
+            novel_class_ids=data.novel_class_ids,
+            eval_class_ids=self._eval_class_ids,
+            shots=self.shots,
+            protocol=self._header['protocol'],
             episodes_hash=None if self.training else self._hash,
             num_runs=1 if self.training else 1 + max(e.run for e in self.episodes),
-            support_control=self.support_control, support_annotation=self.support_annotation,
-            missing_classes_as_zero=bool(self._header['missing_classes_as_zero']))
+            support_control=self.support_control,
+            support_annotation=self.support_annotation,
+            missing_classes_as_zero=bool(self._header['missing_classes_as_zero']),
+        )
 
     @property
     def header(self) -> dict:
@@ -232,17 +264,23 @@ class EpisodicDataset(Dataset):
         index %= len(self)
         if not self.training:
             episode = self.episodes[index]
-            return self._item(int(self._class_ids[index]), self._query_places[index],
-                              self._support_places[index], int(self._support_class_ids[index]),
-                              run=episode.run, episode=episode.episode)
+            return self._item(
+                int(self._class_ids[index]),
+                self._query_places[index],
+                self._support_places[index],
+                int(self._support_class_ids[index]),
+                run=episode.run,
+                episode=episode.episode,
+            )
         for _ in range(MAX_DRAWS):
             try:
                 return self._item(*self._draw(index), run=0, episode=index)
             except CorruptFileError as error:
                 warnings.warn(f'{error} Another episode is drawn.', RuntimeWarning, stacklevel=2)
                 index = np.random.randint(len(self))
-        raise RuntimeError(f'{MAX_DRAWS} episodes in a row held a corrupt file. See the warnings '
-                           'above for their names.')
+        raise RuntimeError(
+            f'{MAX_DRAWS} episodes in a row held a corrupt file. See the warnings above for their names.'
+        )
 
     def _draw(self, index: int) -> tuple:
         """Class, query and supports of a training episode."""
@@ -259,29 +297,43 @@ class EpisodicDataset(Dataset):
         supports = np.random.choice(others, self.shots, replace=False)
         return class_id, data.position(query), [data.position(i) for i in supports], class_id
 
-    def _item(self, class_id: int, query_place: int, support_places: Sequence[int],
-              support_class_id: int, *, run: int, episode: int) -> dict:
+    def _item(
+        self,
+        class_id: int,
+        query_place: int,
+        support_places: Sequence[int],
+        support_class_id: int,
+        *,
+        run: int,
+        episode: int,
+    ) -> dict:
         supports = [self._support(place, support_class_id, run, episode) for place in support_places]
         base = self.dataset.base_class_ids
         query = self.dataset.describe(query_place)
         query.update(
-            class_id=class_id, class_name=self.dataset.class_names[class_id],
+            class_id=class_id,
+            class_name=self.dataset.class_names[class_id],
             base_index=base.index(class_id) if class_id in base else NO_BASE_CLASS,
-            run=run, episode=episode, base_label_map=self._base_label_map,
+            run=run,
+            episode=episode,
+            base_label_map=self._base_label_map,
             support_names=[self.dataset.name(place) for place in support_places],
-            support_paths=[s['data_samples'].img_path for s in supports])
+            support_paths=[s['data_samples'].img_path for s in supports],
+        )
         query = self.query_pipeline(query)
         return dict(
             inputs=dict(query=query['inputs'], support=[s['inputs'] for s in supports]),
-            data_samples=dict(query=query['data_samples'], support=[s['data_samples'] for s in supports]))
+            data_samples=dict(query=query['data_samples'], support=[s['data_samples'] for s in supports]),
+        )
 
     def _support(self, place: int, class_id: int, run: int, episode: int) -> dict:
         results = self.dataset.describe(place)
         if not self.training:
             results.update(annotation_seed=_seed(run, episode, class_id, results['name']))
         path = results['seg_map_path']
-        results.update(class_id=class_id, class_name=self.dataset.class_names[class_id],
-                       base_label_map=self._base_label_map)
+        results.update(
+            class_id=class_id, class_name=self.dataset.class_names[class_id], base_label_map=self._base_label_map
+        )
         results = self.support_pipeline(results)
         mask = results['data_samples'].gt_sem_seg.data
         if not self._told_empty and not (mask == 1).any():
@@ -289,9 +341,14 @@ class EpisodicDataset(Dataset):
             print_log(
                 f'A support mask is empty: no pixel of {self.dataset.class_names[class_id]} is '
                 f'left of {path} after its pipeline. The episode is used as it is; said once. '
-                + ('Augmentation may do that now and then.' if self.training else
-                   f'A larger `candidate_area` (now {self.dataset.candidate_area}) avoids it.'),
-                'current', logging.WARNING)
+                + (
+                    'Augmentation may do that now and then.'
+                    if self.training
+                    else f'A larger `candidate_area` (now {self.dataset.candidate_area}) avoids it.'
+                ),
+                'current',
+                logging.WARNING,
+            )
         return results
 
 

@@ -62,19 +62,33 @@ class FewShotSegDataset(BaseSegDataset):
 
     num_folds = 4
 
-    def __init__(self, *, data_root: str | None = None, ann_file: str = '',
-                 data_prefix: dict | None = None, fold: int = 0, phase: str = 'train',
-                 labels: str | None = None, candidate_area: int = 2048,
-                 image_filter: str = 'candidates', exclude_novel: bool = True,
-                 novel_classes: Sequence | None = None, index_workers: int | None = None,
-                 pipeline: Sequence = (), test_mode: bool | None = None,
-                 metainfo: dict | None = None, **kwargs) -> None:
+    def __init__(
+        self,
+        *,
+        data_root: str | None = None,
+        ann_file: str = '',
+        data_prefix: dict | None = None,
+        fold: int = 0,
+        phase: str = 'train',
+        labels: str | None = None,
+        candidate_area: int = 2048,
+        image_filter: str = 'candidates',
+        exclude_novel: bool = True,
+        novel_classes: Sequence | None = None,
+        index_workers: int | None = None,
+        pipeline: Sequence = (),
+        test_mode: bool | None = None,
+        metainfo: dict | None = None,
+        **kwargs,
+    ) -> None:
         one_of('phase', phase, ('train', 'val'))
         one_of('labels', labels, (None, 'base'))
         one_of('image_filter', image_filter, ('candidates', 'none'))
         if fold not in range(self.num_folds):
-            raise ValueError(f'`fold` is {fold!r}, but {type(self).__name__} has folds 0 to {self.num_folds - 1}. '
-                             'Choose one with `--fold N` or the variable FOLD.')
+            raise ValueError(
+                f'`fold` is {fold!r}, but {type(self).__name__} has folds 0 to {self.num_folds - 1}. '
+                'Choose one with `--fold N` or the variable FOLD.'
+            )
         if candidate_area < 1:
             raise ValueError(f'`candidate_area` is {candidate_area}; it counts pixels, at least 1.')
         if kwargs.get('reduce_zero_label'):
@@ -85,9 +99,14 @@ class FewShotSegDataset(BaseSegDataset):
         self._set_classes(metainfo or {}, novel_classes)
         test_mode = phase == 'val' if test_mode is None else test_mode
         super().__init__(
-            ann_file=ann_file, data_root=data_root, data_prefix=data_prefix or dict(img_path='', seg_map_path=''),
+            ann_file=ann_file,
+            data_root=data_root,
+            data_prefix=data_prefix or dict(img_path='', seg_map_path=''),
             metainfo={**(metainfo or {}), **self._fold_metainfo()},
-            pipeline=build_transforms(pipeline), test_mode=test_mode, **kwargs)
+            pipeline=build_transforms(pipeline),
+            test_mode=test_mode,
+            **kwargs,
+        )
 
     # ------------------------------------------------------------------ classes
 
@@ -106,8 +125,10 @@ class FewShotSegDataset(BaseSegDataset):
         ids = range(1, len(self.class_names))
         novel = {self.class_names.index(c) if c in self.class_names else c for c in novel}
         if not novel or not novel < set(ids):
-            raise ValueError(f'`novel_classes` must name some, not all, of the classes {self.class_names[1:]}; it is '
-                             f'{sorted(map(str, novel))}.')
+            raise ValueError(
+                f'`novel_classes` must name some, not all, of the classes {self.class_names[1:]}; it is '
+                f'{sorted(map(str, novel))}.'
+            )
         self.novel_class_ids = tuple(sorted(novel))
         self.base_class_ids = tuple(c for c in ids if c not in novel)
 
@@ -142,9 +163,13 @@ class FewShotSegDataset(BaseSegDataset):
         if self.labels == 'base':
             shown = (0, *self.base_class_ids)
         return dict(
-            classes=tuple(self.class_names[c] for c in shown), palette=[self.class_palette[c] for c in shown],
-            class_names=self.class_names, fold=self.fold, base_class_ids=self.base_class_ids,
-            novel_class_ids=self.novel_class_ids)
+            classes=tuple(self.class_names[c] for c in shown),
+            palette=[self.class_palette[c] for c in shown],
+            class_names=self.class_names,
+            fold=self.fold,
+            base_class_ids=self.base_class_ids,
+            novel_class_ids=self.novel_class_ids,
+        )
 
     # ------------------------------------------------------------------ images
 
@@ -170,7 +195,8 @@ class FewShotSegDataset(BaseSegDataset):
             raise ValueError(
                 f'No image of {self.list_name} is left for fold {self.fold}, phase {self.phase}. An image counts when '
                 f'a class of the phase covers `candidate_area` = {self.candidate_area} pixels: smaller images need a '
-                'smaller area (`--candidate-area N`).')
+                'smaller area (`--candidate-area N`).'
+            )
         data = [info for info in self.data_list if keep[info['position']]]
         for info in data:
             info.update(self.describe(info['position']))
@@ -222,7 +248,10 @@ class FewShotSegDataset(BaseSegDataset):
             print_log(
                 f'{self.phase} images of fold {self.fold}: no image in which {", ".join(empty)} covers '
                 f'{self.candidate_area} pixels or more; episodes leave '
-                f'{"this class" if len(empty) == 1 else "these classes"} out.', 'current', logging.WARNING)
+                f'{"this class" if len(empty) == 1 else "these classes"} out.',
+                'current',
+                logging.WARNING,
+            )
 
     def get_subset_(self, indices) -> None:
         """Keep a subset of the images; candidates are then drawn from it alone."""
@@ -281,13 +310,21 @@ class FewShotSegDataset(BaseSegDataset):
         image, mask = self._paths(self.name(position))
         present = set(self.labels_of(position))
         return dict(
-            name=self.name(position), position=int(position), img_path=image, seg_map_path=mask, seg_fields=[],
-            class_ids=tuple(c for c in self.phase_class_ids if c in present), label_map=self.label_map,
-            reduce_zero_label=False)
+            name=self.name(position),
+            position=int(position),
+            img_path=image,
+            seg_map_path=mask,
+            seg_fields=[],
+            class_ids=tuple(c for c in self.phase_class_ids if c in present),
+            label_map=self.label_map,
+            reduce_zero_label=False,
+        )
 
     def _paths(self, name: str) -> tuple[str, str]:
-        return (os.path.join(self.data_prefix['img_path'], name + self.img_suffix),
-                os.path.join(self.data_prefix['seg_map_path'], name + self.seg_map_suffix))
+        return (
+            os.path.join(self.data_prefix['img_path'], name + self.img_suffix),
+            os.path.join(self.data_prefix['seg_map_path'], name + self.seg_map_suffix),
+        )
 
     def prepare_data(self, idx: int):
         """Run the pipeline; in training a corrupt file is told and another image drawn."""

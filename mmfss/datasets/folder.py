@@ -54,9 +54,19 @@ class FolderFewShotDataset(MappedFewShotDataset):
         ValueError: A class is named twice, or both or neither of ``novel_classes`` and ``splits`` are given.
     """
 
-    def __init__(self, *, data_root: str, novel_classes: Sequence[str] | str | None = None,
-                 splits: str | dict | None = None, eval_split: str = 'test', threshold: int = 128,
-                 candidate_area: int = 1, img_suffix: str = '.jpg', seg_map_suffix: str = '.png', **kwargs) -> None:
+    def __init__(
+        self,
+        *,
+        data_root: str,
+        novel_classes: Sequence[str] | str | None = None,
+        splits: str | dict | None = None,
+        eval_split: str = 'test',
+        threshold: int = 128,
+        candidate_area: int = 1,
+        img_suffix: str = '.jpg',
+        seg_map_suffix: str = '.png',
+        **kwargs,
+    ) -> None:
         one_of('eval_split', eval_split, ('val', 'test'))
         if not 1 <= threshold <= 255:
             raise ValueError(f'`threshold` is {threshold}; it must be 1 to 255.')
@@ -75,9 +85,14 @@ class FolderFewShotDataset(MappedFewShotDataset):
         # Base classes come first: their ids do not depend on what is tested.
         self._check_classes(data_root, [*base, *novel_classes])
         super().__init__(
-            data_root=data_root, novel_classes=list(novel_classes), candidate_area=candidate_area,
-            metainfo=dict(classes=(BACKGROUND, *base, *novel_classes)), img_suffix=img_suffix,
-            seg_map_suffix=seg_map_suffix, **kwargs)
+            data_root=data_root,
+            novel_classes=list(novel_classes),
+            candidate_area=candidate_area,
+            metainfo=dict(classes=(BACKGROUND, *base, *novel_classes)),
+            img_suffix=img_suffix,
+            seg_map_suffix=seg_map_suffix,
+            **kwargs,
+        )
 
     def _base_classes(self, data_root: str, novel_classes: Sequence[str]) -> list[str]:
         return [name for name in class_folders(data_root) if name not in set(novel_classes)]
@@ -95,21 +110,29 @@ class FolderFewShotDataset(MappedFewShotDataset):
     def _check_classes(data_root: str, names: Sequence[str]) -> None:
         for place, name in enumerate(names):
             if name in names[:place] or name == BACKGROUND:
-                raise ValueError(f'The class {name} is named twice (in the splits, in `novel_classes`, or as '
-                                 f'`{BACKGROUND}`). Every class belongs to one split.')
+                raise ValueError(
+                    f'The class {name} is named twice (in the splits, in `novel_classes`, or as '
+                    f'`{BACKGROUND}`). Every class belongs to one split.'
+                )
             if not os.path.isdir(os.path.join(data_root, name)):
-                raise FileNotFoundError(f'The class {name} has no folder in {data_root}. Check `novel_classes` or the '
-                                        'split files.')
+                raise FileNotFoundError(
+                    f'The class {name} has no folder in {data_root}. Check `novel_classes` or the split files.'
+                )
 
     def load_data_list(self) -> list[dict]:
         """Every image of every class, before any filter."""
         names, classes = [], []
         for class_id, name in enumerate(self.class_names[1:], 1):
             files = os.listdir(os.path.join(self.data_root, name))
-            found = sorted((f[:-len(self.img_suffix)] for f in files if f.endswith(self.img_suffix)), key=natural_order)
+            found = sorted(
+                (f[: -len(self.img_suffix)] for f in files if f.endswith(self.img_suffix)), key=natural_order
+            )
             if not found:
-                print_log(f'The class folder {os.path.join(self.data_root, name)} holds no image '
-                          f'*{self.img_suffix}.', 'current', logging.WARNING)
+                print_log(
+                    f'The class folder {os.path.join(self.data_root, name)} holds no image *{self.img_suffix}.',
+                    'current',
+                    logging.WARNING,
+                )
             names += [f'{name}/{image}' for image in found]
             classes += [class_id] * len(found)
         if not names:
@@ -124,7 +147,7 @@ class FolderFewShotDataset(MappedFewShotDataset):
     def label_table(self, position: int) -> np.ndarray:
         """Bright pixels are the class of the folder, dark ones background."""
         table = np.zeros(256, dtype=np.int64)
-        table[self.threshold:] = self._position_class[position]
+        table[self.threshold :] = self._position_class[position]
         return table
 
     def load_values(self, files: list[Entry]) -> ClassIndex:
@@ -132,8 +155,10 @@ class FolderFewShotDataset(MappedFewShotDataset):
         histogram = index_histogram if self.labels == 'base' else brightness_histogram
         index = load_class_index(files, data_root=self.data_root, workers=self.index_workers, histogram=histogram)
         if len(index.labels) and 0 < index.labels.max() < self.threshold:
-            raise ValueError(f'The masks of {self.data_root} hold no value above {index.labels.max()}, but `threshold` '
-                             f'is {self.threshold}: masks of 0 and 1 need `threshold=1`.')
+            raise ValueError(
+                f'The masks of {self.data_root} hold no value above {index.labels.max()}, but `threshold` '
+                f'is {self.threshold}: masks of 0 and 1 need `threshold=1`.'
+            )
         return index
 
 
@@ -160,8 +185,10 @@ class FSS1000Dataset(FolderFewShotDataset):
         groups = FolderFewShotDataset._read_splits(data_root, splits)
         sizes = {name: len(groups[name]) for name in FSS1000_SIZES}
         if sizes != FSS1000_SIZES:
-            raise ValueError(f'The split files in {splits} hold {sizes} classes, published are {FSS1000_SIZES}. '
-                             'FolderFewShotDataset takes any split.')
+            raise ValueError(
+                f'The split files in {splits} hold {sizes} classes, published are {FSS1000_SIZES}. '
+                'FolderFewShotDataset takes any split.'
+            )
         return groups
 
 

@@ -22,24 +22,26 @@ def check_folders(data_root: str | None, folders: dict[str, str]) -> None:
     """Refuse a missing data root, image folder or mask folder."""
     if not os.path.isdir(data_root or '.'):
         raise FileNotFoundError(
-            f'The data root {data_root} does not exist. Set it with `--data-root PATH` or the '
-            'variable MMFSS_DATA_ROOT.')
+            f'The data root {data_root} does not exist. Set it with `--data-root PATH` or the variable MMFSS_DATA_ROOT.'
+        )
     for key, folder in folders.items():
         if not os.path.isdir(folder):
-            raise FileNotFoundError(f'The folder {folder} (`data_prefix.{key}`) does not exist. '
-                                    'Check the data root and `data_prefix`.')
+            raise FileNotFoundError(
+                f'The folder {folder} (`data_prefix.{key}`) does not exist. Check the data root and `data_prefix`.'
+            )
 
 
 def read_names(ann_file: str, images: str, suffix: str) -> list[str]:
     """Image names of a list (one a line, without suffix), or of a folder sorted by name."""
     if not ann_file:
-        names = sorted(f[:-len(suffix)] for f in os.listdir(images) if f.endswith(suffix))
+        names = sorted(f[: -len(suffix)] for f in os.listdir(images) if f.endswith(suffix))
         source = f'the folder {images}'
     else:
         if not os.path.isfile(ann_file):
             raise FileNotFoundError(
                 f'The image list {ann_file} (`ann_file`) does not exist. It holds one image name a '
-                'line; check the data root and `ann_file`.')
+                'line; check the data root and `ann_file`.'
+            )
         names = [line.strip() for line in list_from_file(ann_file) if line.strip()]
         source = f'the list {ann_file}'
     if not names:
@@ -68,7 +70,8 @@ def check_masks(index: ClassIndex, files: Sequence[Entry], num_classes: int) -> 
         raise ValueError(
             f'{len(rows)} masks hold labels outside the classes 0 to {num_classes - 1} (and 255), '
             f'the first is {files[rows[0]][2]} with {held}. Convert the masks to class indices, or '
-            'name all classes in `metainfo.classes`.')
+            'name all classes in `metainfo.classes`.'
+        )
     readable = (index.image_sizes != UNREADABLE).all(axis=1)
     other = np.flatnonzero(readable & (index.image_sizes != index.mask_sizes).any(axis=1))
     if len(other):
@@ -76,4 +79,5 @@ def check_masks(index: ClassIndex, files: Sequence[Entry], num_classes: int) -> 
         raise ValueError(
             f'{len(other)} masks differ from their image in size, the first is {mask} with '
             f'{tuple(index.mask_sizes[other[0]].tolist())} (h, w) for {image} with '
-            f'{tuple(index.image_sizes[other[0]].tolist())}. Make them anew from the same images.')
+            f'{tuple(index.image_sizes[other[0]].tolist())}. Make them anew from the same images.'
+        )

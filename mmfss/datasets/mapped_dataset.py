@@ -52,6 +52,8 @@ class MappedFewShotDataset(FewShotSegDataset):
 
     def _fold_metainfo(self) -> dict:
         if self.labels == 'base' and len(self.base_class_ids) > MAX_BASE:
-            raise ValueError(f"`labels='base'` takes up to {MAX_BASE} base classes, there are "
-                             f'{len(self.base_class_ids)}: train a method without a base learner.')
+            raise ValueError(
+                f"`labels='base'` takes up to {MAX_BASE} base classes, there are "
+                f'{len(self.base_class_ids)}: train a method without a base learner.'
+            )
         return super()._fold_metainfo()

@@ -20,8 +20,7 @@ class Pascal5iDataset(FewShotSegDataset):
         **kwargs: See :class:`FewShotSegDataset`; ``data_prefix`` has the layout above as default.
     """
 
-    METAINFO = dict(classes=PascalVOCDataset.METAINFO['classes'],
-                    palette=PascalVOCDataset.METAINFO['palette'])
+    METAINFO = dict(classes=PascalVOCDataset.METAINFO['classes'], palette=PascalVOCDataset.METAINFO['palette'])
 
     def __init__(self, *, data_prefix: dict | None = None, **kwargs) -> None:
         layout = dict(img_path='JPEGImages', seg_map_path='SegmentationClassAug')

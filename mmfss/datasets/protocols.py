@@ -28,7 +28,7 @@ class Draw:
     """
 
     def __init__(self, *key: int, purpose: int = 0) -> None:
-        self._bits = np.random.PCG64(np.random.SeedSequence(key, spawn_key=(purpose, )))
+        self._bits = np.random.PCG64(np.random.SeedSequence(key, spawn_key=(purpose,)))
 
     def index(self, n: int) -> int:
         """A number of 0..n-1 (uniform up to 2**-64)."""
@@ -85,8 +85,10 @@ class EpisodeProtocol:
 
     def __init__(self, *, runs: int, episodes: int, seed: int, min_images: int = 0) -> None:
         if runs < 1 or episodes < 1 or seed < 0:
-            raise ValueError(f'{type(self).__name__} needs runs >= 1, episodes >= 1 and seed >= 0; '
-                             f'they are {runs}, {episodes}, {seed}.')
+            raise ValueError(
+                f'{type(self).__name__} needs runs >= 1, episodes >= 1 and seed >= 0; '
+                f'they are {runs}, {episodes}, {seed}.'
+            )
         self.runs, self.episodes, self.seed = runs, episodes, seed
         self.min_images = min_images
 
@@ -121,8 +123,7 @@ class EpisodeProtocol:
     def eval_classes(self, dataset) -> tuple[int, ...]:
         """Classes that results are about, ascending: all of the phase but what ``min_images``
         leaves out. A class without any image stays in, and is reported as never drawn."""
-        return tuple(c for c in dataset.phase_class_ids
-                     if len(dataset.candidates(c)) >= self.min_images)
+        return tuple(c for c in dataset.phase_class_ids if len(dataset.candidates(c)) >= self.min_images)
 
     def _drawable(self, dataset, shots: int) -> tuple[int, ...]:
         """The evaluated classes that have images; refuses classes with too few."""
@@ -137,15 +138,21 @@ class EpisodeProtocol:
                 f'{shots}-shot episodes need {needed} candidate images of a class (K supports and '
                 f'a query); fold {fold} has fewer of: {", ".join(few)}. Leave such classes out '
                 f'with `min_images={needed}` of {type(self).__name__}, take fewer shots, or lower '
-                f'`candidate_area` (now {dataset.candidate_area}).')
+                f'`candidate_area` (now {dataset.candidate_area}).'
+            )
         if not kept:
             found = ', '.join(f'{names[c]} {n}' for c, n in counts.items())
-            raise ValueError(f'No class of fold {fold} has {max(self.min_images, 1)} candidate '
-                             f'images (`min_images` of {type(self).__name__}): {found}.')
+            raise ValueError(
+                f'No class of fold {fold} has {max(self.min_images, 1)} candidate '
+                f'images (`min_images` of {type(self).__name__}): {found}.'
+            )
         out = [f'{names[c]} ({n})' for c, n in counts.items() if 0 < n < self.min_images]
         if out:
-            print_log(f'Fold {fold}: classes with fewer than {self.min_images} candidate images '
-                      f'are left out of the episodes: {", ".join(out)}.', 'current')
+            print_log(
+                f'Fold {fold}: classes with fewer than {self.min_images} candidate images '
+                f'are left out of the episodes: {", ".join(out)}.',
+                'current',
+            )
         return kept
 
     @staticmethod
@@ -174,8 +181,7 @@ class BamProtocol(EpisodeProtocol):
     name = 'bam'
     missing_classes_as_zero = True
 
-    def __init__(self, *, runs: int = 5, episodes: int = 1000, seed: int = 123,
-                 min_images: int = 0) -> None:
+    def __init__(self, *, runs: int = 5, episodes: int = 1000, seed: int = 123, min_images: int = 0) -> None:
         super().__init__(runs=runs, episodes=episodes, seed=seed, min_images=min_images)
 
     def prepare(self, dataset, classes: tuple[int, ...]) -> None:
@@ -194,8 +200,7 @@ class PfenetProtocol(BamProtocol):
 
     name = 'pfenet'
 
-    def __init__(self, *, runs: int = 1, episodes: int = 5000, seed: int = 321,
-                 min_images: int = 0) -> None:
+    def __init__(self, *, runs: int = 1, episodes: int = 5000, seed: int = 321, min_images: int = 0) -> None:
         super().__init__(runs=runs, episodes=episodes, seed=seed, min_images=min_images)
 
 
@@ -205,8 +210,7 @@ class HdmnetProtocol(BamProtocol):
 
     name = 'hdmnet'
 
-    def __init__(self, *, runs: int = 10, episodes: int = 1000, seed: int = 123,
-                 min_images: int = 0) -> None:
+    def __init__(self, *, runs: int = 10, episodes: int = 1000, seed: int = 123, min_images: int = 0) -> None:
         super().__init__(runs=runs, episodes=episodes, seed=seed, min_images=min_images)
 
 
@@ -225,8 +229,9 @@ class HsnetProtocol(EpisodeProtocol):
     name = 'hsnet'
     distinct_supports = False
 
-    def __init__(self, *, order: str = 'list', runs: int = 1, episodes: int = 1000, seed: int = 0,
-                 min_images: int = 0) -> None:
+    def __init__(
+        self, *, order: str = 'list', runs: int = 1, episodes: int = 1000, seed: int = 0, min_images: int = 0
+    ) -> None:
         super().__init__(runs=runs, episodes=episodes, seed=seed, min_images=min_images)
         if order not in ('list', 'class'):
             raise ValueError(f"`order` must be 'list' or 'class', is {order!r}.")
@@ -253,8 +258,7 @@ class BalancedProtocol(EpisodeProtocol):
 
     name = 'balanced'
 
-    def __init__(self, *, runs: int = 5, episodes: int = 1000, seed: int = 0,
-                 min_images: int = 0) -> None:
+    def __init__(self, *, runs: int = 5, episodes: int = 1000, seed: int = 0, min_images: int = 0) -> None:
         super().__init__(runs=runs, episodes=episodes, seed=seed, min_images=min_images)
 
     def prepare(self, dataset, classes: tuple[int, ...]) -> None:

@@ -23,5 +23,4 @@ class ShapesDataset(Pascal5iDataset):
         **kwargs: See :class:`Pascal5iDataset`.
     """
 
-    METAINFO = dict(
-        classes=('background', *SHAPE_CLASS_NAMES), palette=PascalVOCDataset.METAINFO['palette'])
+    METAINFO = dict(classes=('background', *SHAPE_CLASS_NAMES), palette=PascalVOCDataset.METAINFO['palette'])

@@ -10,8 +10,9 @@ import numpy as np
 from .protocols import Draw, Others
 
 
-def wrong_supports(dataset, class_ids: np.ndarray, queries: np.ndarray, shots: int,
-                   list_hash: str, *, kind: str) -> tuple[np.ndarray, np.ndarray]:
+def wrong_supports(
+    dataset, class_ids: np.ndarray, queries: np.ndarray, shots: int, list_hash: str, *, kind: str
+) -> tuple[np.ndarray, np.ndarray]:
     """Choose a wrong class and K distinct supports of it for every episode.
 
     They come from the whole list before filtering; the wrong class covers the candidate area, and
@@ -42,7 +43,8 @@ def wrong_supports(dataset, class_ids: np.ndarray, queries: np.ndarray, shots: i
             raise ValueError(
                 f'`support_control={kind!r}` finds no class with {shots + 1} images without '
                 f'{dataset.class_names[true]} in fold {dataset.fold}. Take fewer shots, the other '
-                'kind of control, or a smaller `candidate_area`.')
+                'kind of control, or a smaller `candidate_area`.'
+            )
     seed = int(list_hash[:16], 16)
     wrong, places = [], []
     for number, (true, query) in enumerate(zip(class_ids.tolist(), queries.tolist(), strict=True)):

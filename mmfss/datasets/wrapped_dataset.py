@@ -38,8 +38,14 @@ class WrappedFewShotDataset(MappedFewShotDataset):
         ValueError: A class is unknown, both base and novel, or two images have one name.
     """
 
-    def __init__(self, *, source: dict | BaseSegDataset, novel_classes: Sequence[str],
-                 base_classes: Sequence[str] | None = None, **kwargs) -> None:
+    def __init__(
+        self,
+        *,
+        source: dict | BaseSegDataset,
+        novel_classes: Sequence[str],
+        base_classes: Sequence[str] | None = None,
+        **kwargs,
+    ) -> None:
         for key in ('data_root', 'ann_file', 'data_prefix', 'metainfo'):
             if kwargs.get(key):
                 raise ValueError(f'`{key}` belongs into `source`.')
@@ -60,8 +66,10 @@ class WrappedFewShotDataset(MappedFewShotDataset):
         names = metainfo['classes']
         unknown = [c for c in (*novel_classes, *(self._wanted_base or ())) if c not in names[1:]]
         if unknown:
-            raise ValueError(f'`novel_classes` or `base_classes` name {unknown}, which {type(self.source).__name__} '
-                             f'does not have: {names[1:]}.')
+            raise ValueError(
+                f'`novel_classes` or `base_classes` name {unknown}, which {type(self.source).__name__} '
+                f'does not have: {names[1:]}.'
+            )
         super()._set_classes(metainfo, novel_classes)
         if self._wanted_base is not None:
             base = tuple(sorted(names.index(c) for c in self._wanted_base))
@@ -76,8 +84,10 @@ class WrappedFewShotDataset(MappedFewShotDataset):
         infos = [self.source.get_data_info(i) for i in range(len(self.source))]
         missing = [info['img_path'] for info in infos if 'seg_map_path' not in info]
         if missing or not infos:
-            raise ValueError(f'{type(self.source).__name__} has {len(infos)} images, {len(missing)} without a mask: '
-                             'name folders of images and masks in `source.data_prefix`.')
+            raise ValueError(
+                f'{type(self.source).__name__} has {len(infos)} images, {len(missing)} without a mask: '
+                'name folders of images and masks in `source.data_prefix`.'
+            )
         names = [os.path.splitext(os.path.relpath(info['img_path'], folder or '.'))[0] for info in infos]
         self._files = dict(zip(names, ((i['img_path'], i['seg_map_path']) for i in infos), strict=True))
         if len(self._files) < len(names):

@@ -5,6 +5,14 @@ from .graphs import QuerySegmenter, SupportEncoder, exportable
 from .programs import export_onnx, export_program, record
 
 __all__ = [
-    'QuerySegmenter', 'SupportEncoder', 'compare', 'describe', 'export_onnx', 'export_program', 'exportable', 'record',
-    'structured_input', 'time_ratio'
+    'QuerySegmenter',
+    'SupportEncoder',
+    'compare',
+    'describe',
+    'export_onnx',
+    'export_program',
+    'exportable',
+    'record',
+    'structured_input',
+    'time_ratio',
 ]

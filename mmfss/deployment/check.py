@@ -42,6 +42,7 @@ def structured_input(shots: int, support: Sequence[int], query: Sequence[int], s
 @torch.no_grad()
 def reference(model: nn.Module) -> Runner:
     """The model itself, as evaluation runs it."""
+
     @torch.no_grad()
     def run(images: Tensor, masks: Tensor, query: Tensor) -> Tensor:
         bank = model.encode_support(images.unsqueeze(0), masks.unsqueeze(0))

@@ -35,14 +35,23 @@ def describe(cfg: Config, model: nn.Module, names: list[str], shots: int | None,
         fingerprint=model.fingerprint,
         files=files,
         preprocessing=dict(
-            channel_order='RGB' if preprocessor.bgr_to_rgb else 'BGR', value_range=[0, 255], mean=mean, std=std,
-            geometry=geometry(cfg)),
+            channel_order='RGB' if preprocessor.bgr_to_rgb else 'BGR',
+            value_range=[0, 255],
+            mean=mean,
+            std=std,
+            geometry=geometry(cfg),
+        ),
         shots=shots,
         support_encoder=dict(
-            inputs=dict(images='float32 (shots, 3, height, width), normalised',
-                        masks='float32 (shots, height, width): 1 is foreground, anything else is not'),
-            outputs=names),
+            inputs=dict(
+                images='float32 (shots, 3, height, width), normalised',
+                masks='float32 (shots, height, width): 1 is foreground, anything else is not',
+            ),
+            outputs=names,
+        ),
         segmenter=dict(
             inputs=['query', *names],
             query='float32 (1, 3, height, width), normalised; its size may differ from that of the supports',
-            outputs=dict(scores='float32 (1, 2, height, width), background and foreground: the mask is their argmax')))
+            outputs=dict(scores='float32 (1, 2, height, width), background and foreground: the mask is their argmax'),
+        ),
+    )

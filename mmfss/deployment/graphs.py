@@ -61,12 +61,17 @@ class RecordablePPM(PPM):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """(N, C, h, w) -> one map (N, C', h, w) for each pool scale."""
-        return [F.interpolate(conv(average_grid(x, pool.output_size)), x.shape[-2:], mode='bilinear',
-                              align_corners=self.align_corners) for pool, conv in self]
+        return [
+            F.interpolate(
+                conv(average_grid(x, pool.output_size)), x.shape[-2:], mode='bilinear', align_corners=self.align_corners
+            )
+            for pool, conv in self
+        ]
 
 
 def average_grid(x: Tensor, side: int) -> Tensor:
     """As ``F.adaptive_avg_pool2d(x, side)``, as two matrix products: (N, C, h, w) -> (N, C, side, side)."""
+
     def shares(length: int) -> Tensor:  # (side, length), each row an average
         cell, position = torch.arange(side, device=x.device).unsqueeze(1), torch.arange(length, device=x.device)
         start, end = cell * length // side, ((cell + 1) * length + side - 1) // side
@@ -93,8 +98,13 @@ class RecordableSameConv(nn.Conv2d):
     @staticmethod
     def fits(conv: nn.Module) -> bool:
         """Whether a layer is of this kind."""
-        return (type(conv).__name__ == 'Conv2dSame' and isinstance(conv, nn.Conv2d) and conv.stride == (2, 2)
-                and conv.dilation == (1, 1) and conv.kernel_size in ((3, 3), (5, 5), (7, 7)))
+        return (
+            type(conv).__name__ == 'Conv2dSame'
+            and isinstance(conv, nn.Conv2d)
+            and conv.stride == (2, 2)
+            and conv.dilation == (1, 1)
+            and conv.kernel_size in ((3, 3), (5, 5), (7, 7))
+        )
 
 
 def exportable(model: nn.Module) -> nn.Module:

@@ -22,8 +22,9 @@ def fixed_shots(model: nn.Module) -> int | None:
     return None if weighting is None else weighting.layers[0].in_channels
 
 
-def record(model: nn.Module, shots: int | None = None,
-           size: int = 128) -> tuple[dict[str, torch.export.ExportedProgram], list[str]]:
+def record(
+    model: nn.Module, shots: int | None = None, size: int = 128
+) -> tuple[dict[str, torch.export.ExportedProgram], list[str]]:
     """Record both graphs with image sizes that may differ between query and supports and from call to call.
 
     Args:
@@ -43,7 +44,7 @@ def record(model: nn.Module, shots: int | None = None,
     count = {} if shots else {0: AUTO}
     # Sides that differ from each other, or torch would take them to be equal always.
     images, masks = torch.rand(shots or 2, 3, size, size + 16), torch.ones(shots or 2, size, size + 16)
-    masks[:, size // 2:] = 0
+    masks[:, size // 2 :] = 0
     query = torch.rand(1, 3, size + 8, size - 8)
     encoder = SupportEncoder(model)
     with torch.no_grad():
@@ -53,10 +54,14 @@ def record(model: nn.Module, shots: int | None = None,
         lengths = tuple(_open_dims(name, t, shots) for name, t in bank.items())
         programs = {
             ENCODER: torch.export.export(
-                encoder, (images, masks), strict=False,
-                dynamic_shapes=({**count, 2: AUTO, 3: AUTO}, {**count, 1: AUTO, 2: AUTO})),
+                encoder,
+                (images, masks),
+                strict=False,
+                dynamic_shapes=({**count, 2: AUTO, 3: AUTO}, {**count, 1: AUTO, 2: AUTO}),
+            ),
             SEGMENTER: torch.export.export(
-                segmenter, (query, *tensors), strict=False, dynamic_shapes=({2: AUTO, 3: AUTO}, lengths)),
+                segmenter, (query, *tensors), strict=False, dynamic_shapes=({2: AUTO, 3: AUTO}, lengths)
+            ),
         }
     return programs, list(bank)
 
@@ -90,8 +95,9 @@ def export_onnx(program: torch.export.ExportedProgram, path: Path, inputs: list[
     Raises:
         RuntimeError: when an operator has no ONNX form.
     """
-    graph = torch.onnx.export(program, (), None, input_names=inputs, output_names=outputs, opset_version=OPSET,
-                              dynamo=True, verbose=False).model_proto
+    graph = torch.onnx.export(
+        program, (), None, input_names=inputs, output_names=outputs, opset_version=OPSET, dynamo=True, verbose=False
+    ).model_proto
     _name_dimensions(graph)
     _forget_sources(graph.graph)
     for function in graph.functions:

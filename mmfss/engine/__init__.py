@@ -12,8 +12,17 @@ from .hooks import (
 from .launch import build_runner, find_last_checkpoint, init_launcher
 from .stages import ensure_base_learner
 
-__all__ = ['BFloat16OptimWrapper',
-    'BaseLearnerCheckpointHook', 'CheckpointGuardHook', 'EpisodeVisualizationHook', 'MetaLearnerCheckpointHook',
-    'PredictionFileHook', 'ResultFileHook', 'SafeCheckpointHook', 'build_runner',
-    'ensure_base_learner', 'find_last_checkpoint', 'init_launcher'
+__all__ = [
+    'BFloat16OptimWrapper',
+    'BaseLearnerCheckpointHook',
+    'CheckpointGuardHook',
+    'EpisodeVisualizationHook',
+    'MetaLearnerCheckpointHook',
+    'PredictionFileHook',
+    'ResultFileHook',
+    'SafeCheckpointHook',
+    'build_runner',
+    'ensure_base_learner',
+    'find_last_checkpoint',
+    'init_launcher',
 ]

@@ -19,9 +19,9 @@ def model_state(checkpoint: Mapping) -> dict[str, torch.Tensor]:
     return {re.sub(r'^module\.', '', key): value for key, value in state.items()}
 
 
-def state_differences(expected: Mapping[str, torch.Tensor],
-                      found: Mapping[str, torch.Tensor],
-                      ignore: Sequence[str] = ()) -> list[str]:
+def state_differences(
+    expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor], ignore: Sequence[str] = ()
+) -> list[str]:
     """Compare two state dicts by names and shapes.
 
     Args:
@@ -109,7 +109,7 @@ def base_learner_differences(meta: Mapping, ours: Mapping) -> list[str]:
     """
     lines = []
     if None not in (meta.get('fold'), ours.get('fold')) and meta['fold'] != ours['fold']:
-        lines.append(f"other fold: it was trained on fold {meta['fold']}, this run is fold {ours['fold']}")
+        lines.append(f'other fold: it was trained on fold {meta["fold"]}, this run is fold {ours["fold"]}')
     known, needed = meta.get('base_class_names'), base_class_names(ours)
     if known and needed and tuple(known) != needed:
         lines.append(f'other classes: {tuple(known)} instead of {needed}')

@@ -25,29 +25,47 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--work-dir', help='folder for logs and checkpoints of this run')
     parser.add_argument('--fold', type=int, help='fold whose classes are novel (0-3)')
     parser.add_argument('--data-root', help="folder of the data set, instead of the config's")
-    parser.add_argument('--candidate-area', type=int, metavar='PIXELS',
-                        help='a class must cover so many pixels of an image to be drawn from it')
+    parser.add_argument(
+        '--candidate-area',
+        type=int,
+        metavar='PIXELS',
+        help='a class must cover so many pixels of an image to be drawn from it',
+    )
     parser.add_argument('--work-root', help='folder that holds the work dirs of all runs')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-        help='override fields of the config, such as train_cfg.max_epochs=2 key="[a,b]"')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
-                        help='job launcher')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0,
-                        help=argparse.SUPPRESS)
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override fields of the config, such as train_cfg.max_epochs=2 key="[a,b]"',
+    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
 def add_episode_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which test episodes a tool looks at; :func:`apply_episode_options` reads them."""
-    parser.add_argument('--support-control', choices=['wrong_novel', 'base'],
-                        help='replace each support by one of a wrong novel or of a base class')
-    parser.add_argument('--support-annotation', choices=['mask', 'box', 'scribble', 'point'],
-                        help='what the supports are annotated with')
-    parser.add_argument('--protocol', metavar='NAME',
-                        help='test by configs/_base_/protocols/NAME.py (bam, pfenet, hdmnet, hsnet, balanced) or by a '
-                        'file like them, instead of what the config says')
-    parser.add_argument('--episodes-file', metavar='FILE',
-                        help='judge the episodes of this list (tools/analysis_tools/episodes.py writes lists)')
+    parser.add_argument(
+        '--support-control',
+        choices=['wrong_novel', 'base'],
+        help='replace each support by one of a wrong novel or of a base class',
+    )
+    parser.add_argument(
+        '--support-annotation',
+        choices=['mask', 'box', 'scribble', 'point'],
+        help='what the supports are annotated with',
+    )
+    parser.add_argument(
+        '--protocol',
+        metavar='NAME',
+        help='test by configs/_base_/protocols/NAME.py (bam, pfenet, hdmnet, hsnet, balanced) or by a '
+        'file like them, instead of what the config says',
+    )
+    parser.add_argument(
+        '--episodes-file',
+        metavar='FILE',
+        help='judge the episodes of this list (tools/analysis_tools/episodes.py writes lists)',
+    )
 
 
 def apply_episode_options(cfg: Config, args: argparse.Namespace) -> None:
@@ -83,11 +101,15 @@ def load_config(args: argparse.Namespace, parser: argparse.ArgumentParser) -> Co
         flag = '--' + option.replace('_', '-')
         value = getattr(args, option)
         if value is not None and cfg.get(field) != value:
-            parser.error(f'{flag} {value} has no effect on {args.config}: it has no field {field} '
-                         'that reads it (see configs/msanet for examples)')
+            parser.error(
+                f'{flag} {value} has no effect on {args.config}: it has no field {field} '
+                'that reads it (see configs/msanet for examples)'
+            )
         if field in (args.cfg_options or {}):
-            parser.error(f'--cfg-options {field}=... comes too late, other fields are computed '
-                         f'from it: use {flag} {args.cfg_options[field]}')
+            parser.error(
+                f'--cfg-options {field}=... comes too late, other fields are computed '
+                f'from it: use {flag} {args.cfg_options[field]}'
+            )
     try:
         apply_protocol(cfg, getattr(args, 'protocol', None))  # before --cfg-options, which may change it
     except (FileNotFoundError, ValueError) as error:

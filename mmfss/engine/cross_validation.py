@@ -49,19 +49,23 @@ class FoldState:
         trained_by = {key: value for key, value in cfg.to_dict().items() if not key.startswith(('test_', 'val_'))}
         options = [option for option in cfg_options if not option.startswith('test_')]
         self._made_of = _digest([trained_by, options])
-        self._tested_by = {key: value for key, value in cfg.to_dict().items()
-                           if key.startswith('test_') or key == 'protocol_size'}
+        self._tested_by = {
+            key: value for key, value in cfg.to_dict().items() if key.startswith('test_') or key == 'protocol_size'
+        }
         self._facts = dict(made_of=self._made_of)
         if path.is_file():
             try:
                 facts = json.loads(path.read_text())
                 known = facts.get('made_of')
             except (json.JSONDecodeError, AttributeError) as error:
-                raise ValueError(f'{path} cannot be read ({error}): remove it, and finished work is looked for '
-                                 'anew.') from error
+                raise ValueError(
+                    f'{path} cannot be read ({error}): remove it, and finished work is looked for anew.'
+                ) from error
             if known != self._made_of:
-                raise ValueError(f'{path} tells of a training with another config or other --cfg-options. Choose '
-                                 'another --work-root, or remove that file and the work dir to train anew.')
+                raise ValueError(
+                    f'{path} tells of a training with another config or other --cfg-options. Choose '
+                    'another --work-root, or remove that file and the work dir to train anew.'
+                )
             self._facts = facts
 
     @property
@@ -88,8 +92,9 @@ class FoldState:
     def fingerprint(self, preset: dict | None, cfg_options: Sequence[str]) -> str:
         """Of everything that a test result depends on: weights, test data and protocol."""
         stat = self.checkpoint.stat()
-        return _digest([str(self.checkpoint), stat.st_size, stat.st_mtime_ns, preset, self._tested_by,
-                        list(cfg_options)])
+        return _digest(
+            [str(self.checkpoint), stat.st_size, stat.st_mtime_ns, preset, self._tested_by, list(cfg_options)]
+        )
 
     def result(self, key: str, made_of: str) -> Path | None:
         """The result file of a variant, unless what it depends on has changed."""
@@ -140,25 +145,33 @@ def summary(config: str, reports: Mapping[Variant, Mapping[int, dict]], outputs:
     for variant, folds in reports.items():
         rows = {}
         for output in outputs:
-            entries = {fold: report['summary'][output] for fold, report in folds.items()
-                       if output in report['summary']}
+            entries = {fold: report['summary'][output] for fold, report in folds.items() if output in report['summary']}
             if len(entries) < len(folds):
                 continue
-            rows[output] = {key: {str(fold): entry[key] for fold, entry in entries.items()}
-                            for key in ('mIoU', 'mIoU_std', 'FB-IoU', 'FB-IoU_std')}
+            rows[output] = {
+                key: {str(fold): entry[key] for fold, entry in entries.items()}
+                for key in ('mIoU', 'mIoU_std', 'FB-IoU', 'FB-IoU_std')
+            }
             for key in ('mIoU', 'FB-IoU'):
                 known = [value for value in rows[output][key].values() if value is not None]
                 rows[output][f'{key}_mean'] = mean(known) if len(known) == len(folds) else None
         first = next(iter(folds.values()))
         found['variants'][variant.key] = dict(
-            protocol=first['protocol'], shots=first['shots'], support_annotation=variant.annotation,
-            support_control=variant.control, folds=list(folds), runs=first['num_runs'],
+            protocol=first['protocol'],
+            shots=first['shots'],
+            support_annotation=variant.annotation,
+            support_control=variant.control,
+            folds=list(folds),
+            runs=first['num_runs'],
             episodes={str(fold): report['num_episodes'] for fold, report in folds.items()},
             episodes_hash={str(fold): report['episodes_hash'] for fold, report in folds.items()},
-            missing_classes={str(fold): report['missing_classes'] for fold, report in folds.items()
-                             if report.get('missing_classes')},
+            missing_classes={
+                str(fold): report['missing_classes'] for fold, report in folds.items() if report.get('missing_classes')
+            },
             checkpoint={str(fold): report.get('checkpoint') for fold, report in folds.items()},
-            result={str(fold): report.get('path') for fold, report in folds.items()}, outputs=rows)
+            result={str(fold): report.get('path') for fold, report in folds.items()},
+            outputs=rows,
+        )
     if not any(variant['outputs'] for variant in found['variants'].values()):
         raise ValueError(f'none of the outputs {", ".join(outputs)} was measured; see --outputs')
     return found
@@ -178,8 +191,9 @@ def markdown(found: dict) -> str:
             lines.append('| ' + ' | '.join([label, output, *shown]) + ' |')
         hashes = ', '.join(str(hash_)[:12] for hash_ in variant['episodes_hash'].values())
         number = ', '.join(map(str, dict.fromkeys(variant['episodes'].values())))
-        notes.append(f'- {label}: {variant["shots"]}-shot, {variant["runs"]} run(s), {number} episodes a fold, hashes '
-                     f'{hashes}.')
+        notes.append(
+            f'- {label}: {variant["shots"]}-shot, {variant["runs"]} run(s), {number} episodes a fold, hashes {hashes}.'
+        )
         for fold, names in variant['missing_classes'].items():
             notes.append(f'  Fold {fold} never draws {", ".join(names)}.')
     title = f'`{found["config"]}`: mIoU in percent on the novel classes of each fold, and FB-IoU, mean over the folds.'

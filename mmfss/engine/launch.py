@@ -61,12 +61,16 @@ def spread_batch(cfg: Config, processes: int) -> None:
     given, share = cfg.train_dataloader.get('batch_size', total), -(-total // processes)
     cfg.train_dataloader.batch_size = share
     if given not in (total, share):
-        _warn(f'train_dataloader.batch_size={given} becomes {share}: total_batch_size={total} over '
-              f'{processes} process(es) decides. With total_batch_size=None the former counts in '
-              'each process, as in mmseg.')
+        _warn(
+            f'train_dataloader.batch_size={given} becomes {share}: total_batch_size={total} over '
+            f'{processes} process(es) decides. With total_batch_size=None the former counts in '
+            'each process, as in mmseg.'
+        )
     if share * processes != total:
-        _warn(f'total_batch_size={total} does not divide by {processes} processes: {share} in '
-              f'each, {share * processes} a step.')
+        _warn(
+            f'total_batch_size={total} does not divide by {processes} processes: {share} in '
+            f'each, {share * processes} a step.'
+        )
 
 
 def settle_batch_size(cfg: Config, options: Mapping) -> None:
@@ -91,7 +95,8 @@ def _init_group(cfg: Config, launcher: str) -> None:
         wrapper = cfg.get('model_wrapper_cfg') or dict(
             type='MMDistributedDataParallel',
             broadcast_buffers=False,
-            find_unused_parameters=cfg.get('find_unused_parameters', False))
+            find_unused_parameters=cfg.get('find_unused_parameters', False),
+        )
         cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
         cfg.sync_bn = None  # torch's SyncBatchNorm needs GPUs
         if not is_distributed():
@@ -103,12 +108,16 @@ def _init_group(cfg: Config, launcher: str) -> None:
 
 def _init_gloo(launcher: str, timeout: float | None) -> None:
     if launcher != 'pytorch':
-        raise ValueError(f'--launcher {launcher} needs a GPU on each process. On machines without '
-                         'one use tools/dist_train.sh or tools/dist_test.sh (launcher pytorch).')
+        raise ValueError(
+            f'--launcher {launcher} needs a GPU on each process. On machines without '
+            'one use tools/dist_train.sh or tools/dist_test.sh (launcher pytorch).'
+        )
     needed = [name for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR') if name not in os.environ]
     if needed:
-        raise ValueError(f'--launcher pytorch: {", ".join(needed)} not set. Start the processes '
-                         'with tools/dist_train.sh CONFIG NUMBER or torch.distributed.run.')
+        raise ValueError(
+            f'--launcher pytorch: {", ".join(needed)} not set. Start the processes '
+            'with tools/dist_train.sh CONFIG NUMBER or torch.distributed.run.'
+        )
     local = int(os.environ.get('LOCAL_WORLD_SIZE', '1'))
     if 'OMP_NUM_THREADS' not in os.environ:
         threads = max(1, (os.cpu_count() or 1) // local)
@@ -126,8 +135,10 @@ def _init_gloo(launcher: str, timeout: float | None) -> None:
 def _check_gpus(launcher: str) -> None:
     rank, gpus = int(os.environ.get('LOCAL_RANK', '0')), torch.cuda.device_count()
     if launcher == 'pytorch' and torch.cuda.is_available() and rank >= gpus:
-        raise ValueError(f'process {rank} has no GPU: this machine shows {gpus}. Start at most '
-                         f'{gpus} processes, or hide the GPUs with CUDA_VISIBLE_DEVICES=-1.')
+        raise ValueError(
+            f'process {rank} has no GPU: this machine shows {gpus}. Start at most '
+            f'{gpus} processes, or hide the GPUs with CUDA_VISIBLE_DEVICES=-1.'
+        )
 
 
 def build_runner(cfg: Config) -> Runner:
@@ -156,8 +167,11 @@ def enable_resume(cfg: Config) -> None:
     checkpoint = find_last_checkpoint(cfg.work_dir)
     cfg.resume = checkpoint is not None
     if checkpoint is None:
-        print_log(f'--resume: no checkpoint in {cfg.work_dir} yet, training starts at the '
-                  'beginning.', logger='current', level=logging.WARNING)
+        print_log(
+            f'--resume: no checkpoint in {cfg.work_dir} yet, training starts at the beginning.',
+            logger='current',
+            level=logging.WARNING,
+        )
     else:
         cfg.load_from = str(checkpoint)
 
@@ -180,8 +194,11 @@ def find_last_checkpoint(work_dir: str | Path) -> Path | None:
         for path in (Path(named), work_dir / Path(named).name):
             if path.is_file():
                 return path
-    numbered = [(int(match.group(1)), path) for path in work_dir.glob('*.pth')
-                if (match := re.fullmatch(r'(?:epoch|iter)_(\d+)', path.stem))]
+    numbered = [
+        (int(match.group(1)), path)
+        for path in work_dir.glob('*.pth')
+        if (match := re.fullmatch(r'(?:epoch|iter)_(\d+)', path.stem))
+    ]
     return max(numbered)[1] if numbered else None
 
 

@@ -40,8 +40,11 @@ def load_model(cfg: Config, checkpoint: str, device: str | None = None) -> tuple
     loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
     state = model_state(loaded)
     if reasons := state_differences(model.state_dict(), state):
-        raise ValueError(f'{checkpoint} does not fit the model of {cfg.filename}:\n  - ' + '\n  - '.join(reasons)
-                         + '\nGive the config it was trained with.')
+        raise ValueError(
+            f'{checkpoint} does not fit the model of {cfg.filename}:\n  - '
+            + '\n  - '.join(reasons)
+            + '\nGive the config it was trained with.'
+        )
     model.load_state_dict(state)
     return model.to(device or get_device()).eval(), loaded.get('meta', {})
 
@@ -58,12 +61,16 @@ def load_test_episodes(cfg: Config, meta: Mapping | None = None) -> EpisodicData
     """
     config = cfg.get('test_dataloader', {}).get('dataset', {})
     if str(config.get('type')).split('.')[-1] != 'EpisodicDataset':
-        raise ValueError(f'{cfg.filename}: test_dataloader.dataset is no EpisodicDataset; give a stage-2 config, such '
-                         'as those in configs/msanet')
+        raise ValueError(
+            f'{cfg.filename}: test_dataloader.dataset is no EpisodicDataset; give a stage-2 config, such '
+            'as those in configs/msanet'
+        )
     dataset = DATASETS.build(config)
     guard = cfg.get('default_hooks', {}).get('checkpoint_guard') or {}
     reasons = meta_differences(dataset.metainfo, (meta or {}).get('dataset_meta'))
     if reasons and guard.get('check_classes', True):
-        raise ValueError('the checkpoint does not fit the data:\n  - ' + '\n  - '.join(reasons) + '\nIt may have been '
-                         'trained on classes that count as novel here. Use --fold of the training run.')
+        raise ValueError(
+            'the checkpoint does not fit the data:\n  - ' + '\n  - '.join(reasons) + '\nIt may have been '
+            'trained on classes that count as novel here. Use --fold of the training run.'
+        )
     return dataset

@@ -45,18 +45,22 @@ def apply_protocol(cfg: Config, preset: str | None = None, size: int | None = No
     spec = copy.deepcopy(cfg.test_protocol.to_dict())
     name = spec.get('name')
     if unknown := set(spec) - _FIELDS or {'name', 'sampling', 'geometry'} - set(spec):
-        raise ValueError(f'test_protocol {name}: the fields are {sorted(_FIELDS)}; wrong or missing: '
-                         f'{sorted(unknown)}.')
+        raise ValueError(
+            f'test_protocol {name}: the fields are {sorted(_FIELDS)}; wrong or missing: {sorted(unknown)}.'
+        )
     loader = copy.deepcopy(cfg.get('test_dataloader'))
     if loader is None or str(loader.dataset.get('type')).split('.')[-1] != 'EpisodicDataset':
-        raise ValueError(f'The protocol {name} is for episodes: test_dataloader.dataset of {cfg.filename} is no '
-                         'EpisodicDataset (a stage-1 config?).')
+        raise ValueError(
+            f'The protocol {name} is for episodes: test_dataloader.dataset of {cfg.filename} is no '
+            'EpisodicDataset (a stage-1 config?).'
+        )
     _settle_data_set(spec, loader.dataset.dataset, cfg.filename)
     published = spec['geometry']['size']
     spec['geometry']['size'] = size = size or cfg.get('protocol_size') or published
     if size != published:
-        print_log(f'Protocol {name} at the size of this network, {size}, instead of the published {published}.',
-                  'current')
+        print_log(
+            f'Protocol {name} at the size of this network, {size}, instead of the published {published}.', 'current'
+        )
     loader.dataset.protocol = _sampling(spec, loader.dataset.get('protocol') or {})
     loader.dataset.query_pipeline, loader.dataset.support_pipeline = _pipelines(spec, loader.dataset)
     cfg.test_dataloader = loader
@@ -68,8 +72,10 @@ def read_preset(name: str) -> ConfigDict:
     try:
         found = Config.fromfile(resolve_config(path)).get('test_protocol')
     except FileNotFoundError as error:
-        raise FileNotFoundError(f'There is no protocol {name}: choose one of {", ".join(PRESETS)}, or name a file that '
-                                f'sets `test_protocol`. {error}') from error
+        raise FileNotFoundError(
+            f'There is no protocol {name}: choose one of {", ".join(PRESETS)}, or name a file that '
+            f'sets `test_protocol`. {error}'
+        ) from error
     if found is None:
         raise ValueError(f'{path} sets no `test_protocol`: see configs/_base_/protocols/bam.py.')
     return found
@@ -84,15 +90,17 @@ def _settle_data_set(spec: dict, source: ConfigDict, filename: str) -> None:
             spec[key] = {**spec[key], **value} if isinstance(value, dict) else value
     scheme = spec.pop('coco_scheme', None)
     if on_coco and scheme and source.get('scheme', 'fwb') != scheme:
-        raise ValueError(f"The protocol {spec['name']} is defined on COCO-20i's {scheme!r} folds, but {filename} has "
-                         f'scheme={source.scheme!r}: its novel classes are others. Use the protocol `balanced`, or a '
-                         f'config that was trained with scheme={scheme!r}.')
+        raise ValueError(
+            f"The protocol {spec['name']} is defined on COCO-20i's {scheme!r} folds, but {filename} has "
+            f'scheme={source.scheme!r}: its novel classes are others. Use the protocol `balanced`, or a '
+            f'config that was trained with scheme={scheme!r}.'
+        )
 
 
 def _sampling(spec: dict, own: dict) -> ConfigDict:
     sampling = dict(spec['sampling'])
     if TASK_UTILS.get(sampling.get('type')) is None:
-        raise ValueError(f"test_protocol {spec['name']}: there is no sampling {sampling.get('type')!r}.")
+        raise ValueError(f'test_protocol {spec["name"]}: there is no sampling {sampling.get("type")!r}.')
     if own.get('min_images'):
         sampling.setdefault('min_images', own['min_images'])
     return ConfigDict(sampling)
@@ -101,10 +109,12 @@ def _sampling(spec: dict, own: dict) -> ConfigDict:
 def _pipelines(spec: dict, dataset: ConfigDict) -> tuple[list, list]:
     """Query and support pipeline of a preset."""
     truth, ignore = spec.get('ground_truth', 'original'), spec.get('support_ignore', 'ignore')
-    for key, value, allowed in (('ground_truth', truth, ('original', 'network')),
-                                ('support_ignore', ignore, ('ignore', 'background'))):
+    for key, value, allowed in (
+        ('ground_truth', truth, ('original', 'network')),
+        ('support_ignore', ignore, ('ignore', 'background')),
+    ):
         if value not in allowed:
-            raise ValueError(f"test_protocol {spec['name']}: {key} is {value!r}; it must be one of {allowed}.")
+            raise ValueError(f'test_protocol {spec["name"]}: {key} is {value!r}; it must be one of {allowed}.')
 
     def steps(pipeline) -> tuple[dict, dict, dict, dict]:
         """Image, annotation, geometry and packing, each a config of its own."""
@@ -120,8 +130,11 @@ def _pipelines(spec: dict, dataset: ConfigDict) -> tuple[list, list]:
         query = [image, geometry, labels, pack]
     image, labels, geometry, pack = steps(dataset.get('support_pipeline', ()))
     labels['keep_ignore'] = ignore == 'ignore'
-    weak = [dict(step) for step in dataset.get('support_pipeline', ()) if isinstance(step, dict)
-            and str(step.get('type')).split('.')[-1] == 'WeakAnnotation']
+    weak = [
+        dict(step)
+        for step in dataset.get('support_pipeline', ())
+        if isinstance(step, dict) and str(step.get('type')).split('.')[-1] == 'WeakAnnotation'
+    ]
     return query, [image, labels, *weak, geometry, pack]
 
 

@@ -68,8 +68,7 @@ def explain_write_error(error: OSError, path: Path, cure: str = RESUME) -> str:
     folder = next((p for p in path.parents if p.is_dir()), Path('.'))
     free = shutil.disk_usage(folder).free
     kept = 'The file that was there before is untouched.' if path.exists() else 'Nothing was left.'
-    return (f'could not write it ({error.strerror}; {free / 2**20:.1f} MiB free in {folder}). '
-            f'{kept} {cure}')
+    return f'could not write it ({error.strerror}; {free / 2**20:.1f} MiB free in {folder}). {kept} {cure}'
 
 
 def atomic_torch_save(value: object, path: str | Path, cure: str = RESUME) -> None:

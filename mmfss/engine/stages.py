@@ -30,10 +30,7 @@ from .launch import (
 _HOOK = 'BaseLearnerCheckpointHook'
 
 
-def ensure_base_learner(cfg: Config,
-                        launcher: str = 'none',
-                        resume: bool = False,
-                        amp: bool = False) -> Path | None:
+def ensure_base_learner(cfg: Config, launcher: str = 'none', resume: bool = False, amp: bool = False) -> Path | None:
     """Return the base learner's checkpoint, training it first when the file is missing.
 
     Reads ``cfg.base_learner``: ``checkpoint`` (where the file is or will be), ``config`` (the
@@ -59,8 +56,10 @@ def ensure_base_learner(cfg: Config,
     checkpoint = Path(cfg.base_learner.checkpoint)
     loaded = cfg.model.get('base_checkpoint')
     if loaded is not None and Path(loaded) != checkpoint:
-        raise ValueError(f'base_learner.checkpoint={checkpoint} and model.base_checkpoint={loaded} '
-                         'must be the same file: set both with --cfg-options.')
+        raise ValueError(
+            f'base_learner.checkpoint={checkpoint} and model.base_checkpoint={loaded} '
+            'must be the same file: set both with --cfg-options.'
+        )
 
     there = [checkpoint.is_file()]
     broadcast_object_list(there)  # one answer for all, or some processes would train alone
@@ -70,14 +69,17 @@ def ensure_base_learner(cfg: Config,
         _say(f'Base learner: using {checkpoint}.')
         return checkpoint
     if stage1 is None:
-        raise ValueError(f'The base learner {checkpoint} is missing and base_learner.config is not '
-                         'set, so it cannot be trained. Give one of the two.')
+        raise ValueError(
+            f'The base learner {checkpoint} is missing and base_learner.config is not '
+            'set, so it cannot be trained. Give one of the two.'
+        )
 
     _train(stage1, checkpoint, launcher, resume, amp)
     if not checkpoint.is_file():
         raise RuntimeError(
             f'Stage 1 ({stage1.filename}) ended but left no {checkpoint}. Its log is in '
-            f'{stage1.work_dir}; the hook {_HOOK} writes the file when training ends.')
+            f'{stage1.work_dir}; the hook {_HOOK} writes the file when training ends.'
+        )
     _say(f'Stage 1 of 2 is done: {checkpoint}. Stage 2 of 2: training the meta learner.')
     return checkpoint
 
@@ -111,7 +113,8 @@ def _stage1_config(cfg: Config, checkpoint: Path) -> Config | None:
             raise ValueError(
                 f'{key} is {ours!r} in {cfg.filename} but {theirs!r} in {stage1.filename}. Both '
                 f'follow the option --{key.replace("_", "-")}; --cfg-options comes too late for '
-                'fields that others are computed from.')
+                'fields that others are computed from.'
+            )
     stage1.work_dir = str(checkpoint.parent)
     return stage1
 
@@ -129,13 +132,15 @@ def _flat(options: Mapping, prefix: str = '') -> dict:
 
 def _train(stage1: Config, checkpoint: Path, launcher: str, resume: bool, amp: bool) -> None:
     """Run stage 1 in this process group and leave nothing of it behind but its files."""
-    _say(f'Base learner: {checkpoint} is missing. Stage 1 of 2: training it with '
-         f'{stage1.filename}.')
+    _say(f'Base learner: {checkpoint} is missing. Stage 1 of 2: training it with {stage1.filename}.')
     if resume:
         enable_resume(stage1)
     elif find_last_checkpoint(stage1.work_dir) is not None:
-        _say(f'{stage1.work_dir} holds an unfinished stage 1, which starts again now; with '
-             '--resume it would go on instead.', level=logging.WARNING)
+        _say(
+            f'{stage1.work_dir} holds an unfinished stage 1, which starts again now; with '
+            '--resume it would go on instead.',
+            level=logging.WARNING,
+        )
     if amp:
         enable_amp(stage1)
     init_launcher(stage1, launcher)
@@ -172,20 +177,24 @@ def _check_fit(checkpoint: Path, cfg: Config, stage1: Config | None) -> None:
     try:
         content = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu')
     except Exception as error:
-        raise ValueError(f'The base learner {checkpoint} cannot be read ({error}). Remove it and '
-                         'start again: stage 1 will be trained anew.') from error
+        raise ValueError(
+            f'The base learner {checkpoint} cannot be read ({error}). Remove it and '
+            'start again: stage 1 will be trained anew.'
+        ) from error
     reasons = base_learner_differences(content.get('meta', {}), dict(fold=cfg.get('fold')))
     if stage1 is not None:
         init_default_scope(stage1.get('default_scope', 'mmfss'))
         expected = MODELS.build(stage1.model).state_dict()
         reasons += state_differences(
             {k: v for k, v in expected.items() if k.startswith(KEPT_PREFIXES)},
-            {k: v for k, v in model_state(content).items() if k.startswith(KEPT_PREFIXES)})
+            {k: v for k, v in model_state(content).items() if k.startswith(KEPT_PREFIXES)},
+        )
     if reasons:
         raise ValueError(
-            f'The base learner {checkpoint} does not fit this config:\n  - ' +
-            '\n  - '.join(reasons) +
-            '\nRemove or rename the file to train a new one, or use another --fold or --work-root.')
+            f'The base learner {checkpoint} does not fit this config:\n  - '
+            + '\n  - '.join(reasons)
+            + '\nRemove or rename the file to train a new one, or use another --fold or --work-root.'
+        )
 
 
 def _say(message: str, level: int = logging.INFO) -> None:

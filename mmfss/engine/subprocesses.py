@@ -11,8 +11,7 @@ from pathlib import Path
 _PROGRESS = re.compile(r'((?:Iter|Epoch)\((?:train|val|test)\).*?\[\s*\d+/\d+\])(?:.*?(eta: [\w :]+?)\s\s)?')
 
 
-def run_logged(command: Sequence[str], log: Path, environment: Mapping[str, str], tail: deque,
-               prefix: str = '') -> int:
+def run_logged(command: Sequence[str], log: Path, environment: Mapping[str, str], tail: deque, prefix: str = '') -> int:
     """Run a command to its end, all it prints appended to a file.
 
     On a terminal its progress is shown on one line. The command is ended when this process is interrupted.
@@ -28,9 +27,17 @@ def run_logged(command: Sequence[str], log: Path, environment: Mapping[str, str]
         int: Its exit status.
     """
     live = sys.stderr.isatty()
-    with open(log, 'a', encoding='utf-8') as file, subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors='replace',
-            env=dict(environment)) as process:
+    with (
+        open(log, 'a', encoding='utf-8') as file,
+        subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors='replace',
+            env=dict(environment),
+        ) as process,
+    ):
         try:
             for line in process.stdout:
                 file.write(line)

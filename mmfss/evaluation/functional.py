@@ -149,8 +149,6 @@ def _resampled_sums(rng: np.random.Generator, counts: np.ndarray, samples: int) 
     parts = []
     for start in range(0, samples, step):
         size = min(step, samples - start)
-        times_drawn = rng.multinomial(
-            episodes, np.full(episodes, 1 / episodes), size=size
-        )  # (s, n)
+        times_drawn = rng.multinomial(episodes, np.full(episodes, 1 / episodes), size=size)  # (s, n)
         parts.append(times_drawn.astype(np.float64) @ counts)  # (M, s, 4)
     return np.concatenate(parts, axis=1)

@@ -57,18 +57,11 @@ def summarise(rows: list[dict], dataset_meta: dict, bootstrap: int = 1000) -> di
         )
 
     ious = np.array(
-        [
-            [class_iou(c[runs == run], class_ids[runs == run], classes, as_zero) for run in run_ids]
-            for c in counts
-        ]
+        [[class_iou(c[runs == run], class_ids[runs == run], classes, as_zero) for run in run_ids] for c in counts]
     )  # (M, R, C)
     miou = mean_iou(ious, axis=-1)  # (M, R)
     fb = np.array([[fb_iou(c[runs == run].sum(0)) for run in run_ids] for c in counts])  # (M, R)
-    interval = (
-        bootstrap_interval(counts, class_ids, runs, classes, as_zero, bootstrap)
-        if bootstrap
-        else None
-    )
+    interval = bootstrap_interval(counts, class_ids, runs, classes, as_zero, bootstrap) if bootstrap else None
     pooled = np.array([class_iou(c, class_ids, classes, as_zero) for c in counts])  # (M, C)
     number = {i: int((class_ids == i).sum()) for i in classes}
 
@@ -89,9 +82,7 @@ def summarise(rows: list[dict], dataset_meta: dict, bootstrap: int = 1000) -> di
         for position, (key, values) in enumerate((('mIoU', miou[m]), ('FB-IoU', fb[m]))):
             entry[key] = _percent(values.mean())
             entry[f'{key}_std'] = _percent(values.std(ddof=1)) if len(values) > 1 else 0.0
-            entry[f'{key}_ci'] = (
-                None if interval is None else [_percent(v) for v in interval[m, position]]
-            )
+            entry[f'{key}_ci'] = None if interval is None else [_percent(v) for v in interval[m, position]]
         report['summary'][output] = entry
         report['pooled'][output] = {
             'mIoU': _percent(mean_iou(pooled[m])),
@@ -124,8 +115,7 @@ def summarise(rows: list[dict], dataset_meta: dict, bootstrap: int = 1000) -> di
             }
         )
     report['episodes'] = [
-        {**row, 'counts': {name: [int(v) for v in row['counts'][name]] for name in outputs}}
-        for row in rows
+        {**row, 'counts': {name: [int(v) for v in row['counts'][name]] for name in outputs}} for row in rows
     ]
     return report
 
@@ -167,9 +157,7 @@ def format_report(report: dict) -> str:
     single = PrettyTable(['class', 'episodes', *report['summary']])
     single.align['class'] = 'l'
     for entry in report['per_class']:
-        single.add_row(
-            [entry['name'], entry['episodes'], *(_show(v) for v in entry['IoU'].values())]
-        )
+        single.add_row([entry['name'], entry['episodes'], *(_show(v) for v in entry['IoU'].values())])
 
     lines = [head, totals.get_string(), single.get_string()]
     if report['missing_classes']:
@@ -182,21 +170,21 @@ def format_report(report: dict) -> str:
     drawn_once = {entry['name'] for entry in report['per_class'] if entry['episodes']}
     for run in report['per_run']:
         any_output = next(iter(run['outputs'].values()))
-        absent = [
-            n for n, iou in any_output['class_iou'].items() if iou is None and n in drawn_once
-        ]
+        absent = [n for n, iou in any_output['class_iou'].items() if iou is None and n in drawn_once]
         if absent:
-            lines.append(
-                f'Run {run["run"]} has no episode of: {", ".join(absent)} (left out of the mIoU of this run).'
-            )
+            lines.append(f'Run {run["run"]} has no episode of: {", ".join(absent)} (left out of the mIoU of this run).')
     return '\n'.join(lines)
 
 
 def report_name(report: dict) -> str:
     """File name of a report: ``results_<protocol>[_<support_annotation>][_<support_control>].json``."""
     weak = report.get('support_annotation')
-    parts = ['results', report.get('protocol') or 'custom', None if weak == 'mask' else weak,
-             report.get('support_control')]
+    parts = [
+        'results',
+        report.get('protocol') or 'custom',
+        None if weak == 'mask' else weak,
+        report.get('support_control'),
+    ]
     return '_'.join(str(part) for part in parts if part) + '.json'
 
 
@@ -233,14 +221,7 @@ def read_report(path: str) -> dict:
         with open(path, encoding='utf-8') as file:
             report = json.load(file)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f'{path} is not JSON ({error}); expected a results_*.json written by tools/test.py'
-        ) from error
-    if not isinstance(report, dict) or not str(report.get('format', '')).startswith(
-        'mmfss-results'
-    ):
-        raise ValueError(
-            f'{path} is not a result file of mmfss: expected a results_*.json written by '
-            'tools/test.py'
-        )
+        raise ValueError(f'{path} is not JSON ({error}); expected a results_*.json written by tools/test.py') from error
+    if not isinstance(report, dict) or not str(report.get('format', '')).startswith('mmfss-results'):
+        raise ValueError(f'{path} is not a result file of mmfss: expected a results_*.json written by tools/test.py')
     return report

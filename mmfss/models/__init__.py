@@ -6,7 +6,18 @@ from .losses import WeightedCrossEntropyLoss
 from .segmentors import BaseLearnerEnsemble, FewShotSegmentor
 
 __all__ = [
-    'BackboneFeatures', 'BaseLearnerEnsemble', 'BaseMetaHead', 'BlockFeatureBackbone', 'BlockResNet', 'BlockVGG',
-    'EpisodeDataPreProcessor', 'FewShotSegmentor', 'MSANetHead', 'MetaOutput', 'NarrowPSPHead', 'PriorMaskHead',
-    'PrototypeHead', 'WeightedCrossEntropyLoss'
+    'BackboneFeatures',
+    'BaseLearnerEnsemble',
+    'BaseMetaHead',
+    'BlockFeatureBackbone',
+    'BlockResNet',
+    'BlockVGG',
+    'EpisodeDataPreProcessor',
+    'FewShotSegmentor',
+    'MSANetHead',
+    'MetaOutput',
+    'NarrowPSPHead',
+    'PriorMaskHead',
+    'PrototypeHead',
+    'WeightedCrossEntropyLoss',
 ]

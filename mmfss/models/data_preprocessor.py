@@ -24,11 +24,9 @@ class EpisodeDataPreProcessor(BaseDataPreprocessor):
         non_blocking (bool): asynchronous copy to the device. Defaults to False.
     """
 
-    def __init__(self,
-                 mean: Sequence[float],
-                 std: Sequence[float],
-                 bgr_to_rgb: bool = False,
-                 non_blocking: bool = False):
+    def __init__(
+        self, mean: Sequence[float], std: Sequence[float], bgr_to_rgb: bool = False, non_blocking: bool = False
+    ):
         super().__init__(non_blocking)
         self.bgr_to_rgb = bgr_to_rgb
         self.register_buffer('mean', torch.tensor(mean).view(3, 1, 1), False)
@@ -65,8 +63,10 @@ class EpisodeDataPreProcessor(BaseDataPreprocessor):
             inputs=dict(
                 query=self.normalize(torch.stack(queries)),  # (B, 3, H, W)
                 support=shots_last(self.normalize(torch.stack(images))),  # (B, K, 3, H, W)
-                support_mask=shots_last(torch.stack(masks).long())),  # (B, K, H, W)
-            data_samples=samples['query'])
+                support_mask=shots_last(torch.stack(masks).long()),
+            ),  # (B, K, H, W)
+            data_samples=samples['query'],
+        )
 
     def normalize(self, images: Tensor) -> Tensor:
         """(..., 3, H, W), 0..255 in file order -> normalised floats."""
@@ -77,7 +77,11 @@ class EpisodeDataPreProcessor(BaseDataPreprocessor):
     @staticmethod
     def _check_sizes(tensors: Sequence[Tensor], samples: Sequence, what: str) -> None:
         if len({tuple(tensor.shape[-2:]) for tensor in tensors}) > 1:
-            names = [(sample.metainfo.get('img_path'), tuple(tensor.shape[-2:]))
-                     for tensor, sample in zip(tensors, samples, strict=True)]
-            raise ValueError(f'{what} of one batch differ in size: {names}. End the pipeline with a crop or a pad to a '
-                             'fixed size, or set batch_size=1')
+            names = [
+                (sample.metainfo.get('img_path'), tuple(tensor.shape[-2:]))
+                for tensor, sample in zip(tensors, samples, strict=True)
+            ]
+            raise ValueError(
+                f'{what} of one batch differ in size: {names}. End the pipeline with a crop or a pad to a '
+                'fixed size, or set batch_size=1'
+            )

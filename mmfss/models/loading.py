@@ -20,15 +20,22 @@ def describe_mismatch(expected: Mapping[str, Tensor], found: Mapping[str, Tensor
     Returns:
         list[str]: one sentence for each kind of difference, empty when the weights fit.
     """
+
     def some(keys: list[str]) -> str:
         return ', '.join(keys[:limit]) + (f' and {len(keys) - limit} more' if len(keys) > limit else '')
 
     missing = [k for k in expected if k not in found]
     unexpected = [k for k in found if k not in expected]
-    shapes = [f'{k} {tuple(found[k].shape)} instead of {tuple(v.shape)}' for k, v in expected.items()
-              if k in found and found[k].shape != v.shape]
-    return [f'{what}: {some(keys)}' for what, keys in
-            (('missing', missing), ('unexpected', unexpected), ('of another shape', shapes)) if keys]
+    shapes = [
+        f'{k} {tuple(found[k].shape)} instead of {tuple(v.shape)}'
+        for k, v in expected.items()
+        if k in found and found[k].shape != v.shape
+    ]
+    return [
+        f'{what}: {some(keys)}'
+        for what, keys in (('missing', missing), ('unexpected', unexpected), ('of another shape', shapes))
+        if keys
+    ]
 
 
 def load_base_learner(model: nn.Module, path: str) -> None:
@@ -43,23 +50,29 @@ def load_base_learner(model: nn.Module, path: str) -> None:
         RuntimeError: when its keys or shapes do not fit, naming them.
     """
     if '://' not in path and not osp.isfile(path):
-        raise FileNotFoundError(f"base learner checkpoint '{path}' does not exist. tools/train.py trains it when the "
-                                "config's base_learner.config names stage 1; or set model.base_checkpoint")
+        raise FileNotFoundError(
+            f"base learner checkpoint '{path}' does not exist. tools/train.py trains it when the "
+            "config's base_learner.config names stage 1; or set model.base_checkpoint"
+        )
     checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
     state = checkpoint.get('state_dict', checkpoint)
     targets: dict[str, nn.Module] = {'backbone.': model.backbone}
     if hasattr(model, 'base_head'):
         targets['decode_head.'] = model.base_head
     for prefix, module in targets.items():
-        part = {k[len(prefix):]: v for k, v in state.items() if k.startswith(prefix)}
+        part = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
         problems = describe_mismatch(module.state_dict(), part)
         if problems:
-            kind = ('its backbone is not the one of this config' if prefix == 'backbone.' else
-                    'its classes or its head are not those of this config')
-            raise RuntimeError(f"base learner checkpoint '{path}' does not fit: {kind}. Keys under '{prefix}' "
-                               + '; '.join(problems))
+            kind = (
+                'its backbone is not the one of this config'
+                if prefix == 'backbone.'
+                else 'its classes or its head are not those of this config'
+            )
+            raise RuntimeError(
+                f"base learner checkpoint '{path}' does not fit: {kind}. Keys under '{prefix}' " + '; '.join(problems)
+            )
         module.load_state_dict(part)
-    print_log(f"base learner: loaded {', '.join(p + '*' for p in targets)} from {path}", logger='current')
+    print_log(f'base learner: loaded {", ".join(p + "*" for p in targets)} from {path}', logger='current')
 
 
 def check_pretrained(backbone: nn.Module, path: str, prefix: str | None = None) -> None:
@@ -75,12 +88,14 @@ def check_pretrained(backbone: nn.Module, path: str, prefix: str | None = None) 
         RuntimeError: when keys are missing or of another shape.
     """
     if '://' not in path and not osp.isfile(path):
-        raise FileNotFoundError(f"pre-trained weights '{path}' do not exist; tools/model_converters/ makes such files, "
-                                'docs/pretrained.md says how')
+        raise FileNotFoundError(
+            f"pre-trained weights '{path}' do not exist; tools/model_converters/ makes such files, "
+            'docs/pretrained.md says how'
+        )
     checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
     state = checkpoint.get('state_dict', checkpoint)
     if prefix:
-        state = {k[len(prefix) + 1:]: v for k, v in state.items() if k.startswith(prefix + '.')}
+        state = {k[len(prefix) + 1 :]: v for k, v in state.items() if k.startswith(prefix + '.')}
     expected = {k: v for k, v in backbone.state_dict().items() if not k.endswith('num_batches_tracked')}
     problems = describe_mismatch(expected, {k: v for k, v in state.items() if k in expected})
     if problems:

@@ -41,8 +41,10 @@ class SupportBank:
         try:
             return self.tensors[name]
         except KeyError:
-            raise KeyError(f"this SupportBank has no '{name}'; it holds {sorted(self.tensors)}. It was made by "
-                           'another head: encode the supports again with this model') from None
+            raise KeyError(
+                f"this SupportBank has no '{name}'; it holds {sorted(self.tensors)}. It was made by "
+                'another head: encode the supports again with this model'
+            ) from None
 
     @property
     def batch_size(self) -> int:
@@ -62,7 +64,7 @@ class SupportBank:
     def part(self, head: str) -> 'SupportBank':
         """The tensors of one head, without its prefix."""
         prefix = head + '.'
-        return replace(self, tensors={k[len(prefix):]: t for k, t in self.tensors.items() if k.startswith(prefix)})
+        return replace(self, tensors={k[len(prefix) :]: t for k, t in self.tensors.items() if k.startswith(prefix)})
 
     @classmethod
     def merge(cls, parts: Mapping[str, Mapping[str, Tensor]], fingerprint: str = '') -> 'SupportBank':
@@ -71,6 +73,7 @@ class SupportBank:
 
     def to(self, *args, **kwargs) -> 'SupportBank':
         """As Tensor.to, for every tensor; a dtype applies to floating-point tensors only, as with nn.Module.to."""
+
         def move(t: Tensor) -> Tensor:
             return t.to(*args, **kwargs) if t.is_floating_point() else t.to(*args, **kwargs).to(t.dtype)
 
@@ -113,8 +116,10 @@ class SupportBank:
         for name in first.tensors:
             shots = [bank.tensors[name] for bank in banks]
             if shots[0].dim() > 4 and len({t.shape[2:] for t in shots}) > 1:  # (B, K, C, h, w) maps are never padded
-                raise ValueError(f"banks cannot be joined: their '{name}' has the sizes "
-                                 f'{[tuple(t.shape[-2:]) for t in shots]}. Bring all supports to one size')
+                raise ValueError(
+                    f"banks cannot be joined: their '{name}' has the sizes "
+                    f'{[tuple(t.shape[-2:]) for t in shots]}. Bring all supports to one size'
+                )
             length = max(t.shape[-1] for t in shots)
             tensors[name] = torch.cat([_pad_last(t, length) if t.dim() > 2 else t for t in shots], dim=1)
         return replace(first, tensors=tensors)
@@ -125,8 +130,9 @@ class SupportBank:
 
     def save(self, path: str) -> None:
         """Write to a file that :meth:`load` reads."""
-        torch.save(dict(tensors={k: t.contiguous().cpu() for k, t in self.tensors.items()},
-                        fingerprint=self.fingerprint), path)
+        torch.save(
+            dict(tensors={k: t.contiguous().cpu() for k, t in self.tensors.items()}, fingerprint=self.fingerprint), path
+        )
 
     @classmethod
     def load(cls, path: str, map_location: str | torch.device | None = 'cpu') -> 'SupportBank':

@@ -27,14 +27,14 @@ def contact_sheet(sheets: Sequence[np.ndarray], columns: int = 2) -> np.ndarray:
         raise ValueError(f'contact_sheet needs sheets and at least one column; got {len(sheets)} and {columns}.')
     columns = min(columns, len(sheets))
     widths = [max(sheet.shape[1] for sheet in sheets[c::columns]) for c in range(columns)]
-    rows = [sheets[i:i + columns] for i in range(0, len(sheets), columns)]
+    rows = [sheets[i : i + columns] for i in range(0, len(sheets), columns)]
     heights = [max(sheet.shape[0] for sheet in row) for row in rows]
     page = np.full((sum(heights), sum(widths), 3), 255, np.uint8)
     top = 0
     for row, height in zip(rows, heights, strict=True):
         left = 0
         for sheet, width in zip(row, widths, strict=False):
-            page[top:top + sheet.shape[0], left:left + sheet.shape[1]] = sheet
+            page[top : top + sheet.shape[0], left : left + sheet.shape[1]] = sheet
             left += width
         top += height
     return page
@@ -65,8 +65,9 @@ def draw_item(visualizer: EpisodeVisualizer, dataset: EpisodicDataset, index: in
             support.set_metainfo(dict(ori_shape=None))
     else:
         image = mmcv.imread(query.img_path, channel_order='rgb')
-    return visualizer.draw_episode(image, query, [(to_rgb(i), s) for i, s in
-                                                  zip(inputs['support'], supports, strict=True)])
+    return visualizer.draw_episode(
+        image, query, [(to_rgb(i), s) for i, s in zip(inputs['support'], supports, strict=True)]
+    )
 
 
 def to_rgb(image: torch.Tensor) -> np.ndarray:

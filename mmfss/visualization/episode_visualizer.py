@@ -71,9 +71,7 @@ class EpisodeVisualizer(Visualizer):
         ]
         if data_sample.get('img_path'):
             where.append(stem(data_sample.get('img_path')))
-        return compose_sheet(
-            panels, str(data_sample.get('class_name', '')), ',  '.join(where), self.height
-        )
+        return compose_sheet(panels, str(data_sample.get('class_name', '')), ',  '.join(where), self.height)
 
     def episode_panels(
         self,
@@ -129,21 +127,15 @@ class EpisodeVisualizer(Visualizer):
         if out_file is not None:
             encoded, data = cv2.imencode('.png', sheet[..., ::-1])
             assert encoded
-            with open(
-                out_file, 'wb'
-            ) as file:  # cv2.imwrite only returns False when the disk is full
+            with open(out_file, 'wb') as file:  # cv2.imwrite only returns False when the disk is full
                 file.write(data.tobytes())
         else:
             self.add_image(name, sheet, step)
 
-    def _overlay(
-        self, image: np.ndarray, mask: np.ndarray, color: tuple[int, int, int]
-    ) -> np.ndarray:
+    def _overlay(self, image: np.ndarray, mask: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
         return overlay_mask(image, mask, color, self.height, self.alpha)
 
-    def _support_panel(
-        self, supports: Sequence[tuple[np.ndarray, BaseDataElement]], class_id: int | None
-    ) -> Panel:
+    def _support_panel(self, supports: Sequence[tuple[np.ndarray, BaseDataElement]], class_id: int | None) -> Panel:
         drawn, other = [], []
         for image, sample in supports:
             mask = _map_of(sample, 'gt_sem_seg')
@@ -163,12 +155,8 @@ class EpisodeVisualizer(Visualizer):
             return None
         title = name[:1].upper() + name[1:]
         if name == 'base':
-            names = [
-                self._class_name(i) for i in (self.dataset_meta or {}).get('base_class_ids', ())
-            ]
-            image, legend = overlay_index_map(
-                query, prediction, names, self.height, max(self.alpha, 0.55)
-            )
+            names = [self._class_name(i) for i in (self.dataset_meta or {}).get('base_class_ids', ())]
+            image, legend = overlay_index_map(query, prediction, names, self.height, max(self.alpha, 0.55))
             return Panel(title, [image], note='base classes', legend=legend)
         note = '' if label is None else f'IoU {episode_iou(prediction, label):.1f}'
         return Panel(title, [self._overlay(query, prediction, PREDICTED)], note=note)
@@ -196,9 +184,7 @@ def _map_of(sample: BaseDataElement, key: str) -> np.ndarray | None:
     return data.reshape(data.shape[-2:])
 
 
-def _without_padding(
-    image: np.ndarray, mask: np.ndarray, ori_shape: tuple[int, int] | None
-) -> tuple:
+def _without_padding(image: np.ndarray, mask: np.ndarray, ori_shape: tuple[int, int] | None) -> tuple:
     """Cut off the padding (label 255) of a network-size image and undo its squashing."""
     known = mask != 255
     if known.any():

@@ -43,10 +43,16 @@ def compose_grid(rows: Sequence[tuple[str, Sequence[Panel]]], height: int = 200)
     columns = list(zip(*(panels for _, panels in rows), strict=True))  # panels by column
     common = [_shared_note([panel.note for panel in column]) for column in columns]
     notes = [['' if shared else panel.note for panel, shared in zip(panels, common, strict=True)] for _, panels in rows]
-    widths = [max([block.shape[1] for block in column] + [round(bold.getlength(panels[0].title))]
-                  + [round(plain.getlength(text)) for text in (shared, *texts)])
-              for column, panels, shared, texts in zip(zip(*blocks, strict=True), columns, common,
-                                                       zip(*notes, strict=True), strict=True)]
+    widths = [
+        max(
+            [block.shape[1] for block in column]
+            + [round(bold.getlength(panels[0].title))]
+            + [round(plain.getlength(text)) for text in (shared, *texts)]
+        )
+        for column, panels, shared, texts in zip(
+            zip(*blocks, strict=True), columns, common, zip(*notes, strict=True), strict=True
+        )
+    ]
 
     left, head = round(bold.size * 1.6) + gap, gap + round(bold.size * 1.5) + (line if any(common) else 0)
     steps = [height + (line if any(texts) else 0) + gap for texts in notes]
@@ -83,8 +89,9 @@ def _upright(text: str, font, length: int) -> Image.Image:
     return image.rotate(90, expand=True)
 
 
-def heat_map(image: np.ndarray, values: np.ndarray, height: int = 200, alpha: float = 0.65,
-             colors: str = 'inferno') -> np.ndarray:
+def heat_map(
+    image: np.ndarray, values: np.ndarray, height: int = 200, alpha: float = 0.65, colors: str = 'inferno'
+) -> np.ndarray:
     """Values as colours over the grey image, from their lowest (dark) to their highest (bright).
 
     Args:
@@ -131,7 +138,10 @@ def save_figure(figure: np.ndarray, path: str | Path, quality: int = 88) -> None
     """
     path, buffer = check_figure_path(path), io.BytesIO()
     kind = {'.png': 'PNG', '.pdf': 'PDF'}.get(path.suffix.lower(), 'JPEG')
-    options = dict(PNG=dict(optimize=True, dpi=(DPI, DPI)), PDF=dict(resolution=DPI, quality=quality),
-                   JPEG=dict(quality=quality, optimize=True, dpi=(DPI, DPI)))[kind]
+    options = dict(
+        PNG=dict(optimize=True, dpi=(DPI, DPI)),
+        PDF=dict(resolution=DPI, quality=quality),
+        JPEG=dict(quality=quality, optimize=True, dpi=(DPI, DPI)),
+    )[kind]
     Image.fromarray(figure).save(buffer, kind, **options)
     atomic_write(buffer.getvalue(), path)

@@ -41,13 +41,15 @@ class SegmentedEpisode:
 
     def iou(self, output: str = 'final') -> float:
         """Foreground IoU in percent."""
-        return episode_iou(self.sample.get(prediction_key(output)).data[0].numpy(),
-                           self.sample.gt_sem_seg.data[0].numpy())
+        return episode_iou(
+            self.sample.get(prediction_key(output)).data[0].numpy(), self.sample.gt_sem_seg.data[0].numpy()
+        )
 
 
 @torch.no_grad()
-def segment_episode(model: nn.Module, dataset: EpisodicDataset, index: int,
-                    groups: Sequence[int] = ()) -> SegmentedEpisode:
+def segment_episode(
+    model: nn.Module, dataset: EpisodicDataset, index: int, groups: Sequence[int] = ()
+) -> SegmentedEpisode:
     """Segment one test episode.
 
     Args:
@@ -61,13 +63,18 @@ def segment_episode(model: nn.Module, dataset: EpisodicDataset, index: int,
     inputs, size = data['inputs'], data['inputs']['query'].shape[-2:]
     features = model.extract_feat(inputs['query'])
     bank = model.encode_support(inputs['support'], inputs['support_mask'])
-    sample, = model.attach_predictions(model.segment(features, bank), size, data['data_samples'])
+    (sample,) = model.attach_predictions(model.segment(features, bank), size, data['data_samples'])
     maps = group_similarities(model.decode_head, features, bank.part('meta'), groups)
-    supports = [(to_rgb(image), own) for image, own in
-                zip(item['inputs']['support'], item['data_samples']['support'], strict=True)]
+    supports = [
+        (to_rgb(image), own)
+        for image, own in zip(item['inputs']['support'], item['data_samples']['support'], strict=True)
+    ]
     return SegmentedEpisode(
-        mmcv.imread(sample.img_path, channel_order='rgb'), sample.cpu(), supports,
-        {group: model.restore(m, size, sample)[0].cpu().numpy() for group, m in zip(groups, maps, strict=True)})
+        mmcv.imread(sample.img_path, channel_order='rgb'),
+        sample.cpu(),
+        supports,
+        {group: model.restore(m, size, sample)[0].cpu().numpy() for group, m in zip(groups, maps, strict=True)},
+    )
 
 
 class RowMaker:
@@ -104,14 +111,20 @@ class RowMaker:
         """Figure 6: supports, query with ground truth, then the mean similarity map of each block group."""
         label, panels = self._row(episode)
         for group, values in episode.similarities.items():
-            panels.append(Panel(f'Blocks of layer {group}', [heat_map(episode.query, values, self.height)],
-                                note=f'{values.min():.2f} to {values.max():.2f}'))
+            panels.append(
+                Panel(
+                    f'Blocks of layer {group}',
+                    [heat_map(episode.query, values, self.height)],
+                    note=f'{values.min():.2f} to {values.max():.2f}',
+                )
+            )
         return label, panels
 
     def _row(self, episode: SegmentedEpisode, outputs: Sequence[str] = ()) -> Row:
         self.visualizer.outputs = tuple(outputs)
         return episode.sample.class_name, self.visualizer.episode_panels(
-            episode.query, episode.sample, episode.supports)
+            episode.query, episode.sample, episode.supports
+        )
 
 
 def group_similarities(head: nn.Module, features, bank, groups: Sequence[int]) -> list[torch.Tensor]:
@@ -129,8 +142,12 @@ def group_similarities(head: nn.Module, features, bank, groups: Sequence[int]) -
     if not groups:
         return []
     maps = head.similarity_maps(features, bank, features.stages[1].shape[-2:])
-    owner = [group for group, blocks in zip((2, 3, 4), features.blocks, strict=True) if group in head.block_groups
-             for _ in blocks]  # the layer of each map
+    owner = [
+        group
+        for group, blocks in zip((2, 3, 4), features.blocks, strict=True)
+        if group in head.block_groups
+        for _ in blocks
+    ]  # the layer of each map
     return [torch.stack([m for m, own in zip(maps, owner, strict=True) if own == group]).mean(0) for group in groups]
 
 
@@ -147,11 +164,15 @@ def check_groups(head: nn.Module, groups: Sequence[int] | None) -> tuple[int, ..
     if not hasattr(head, 'similarity_maps'):
         raise ValueError(f'{type(head).__name__} makes no similarity maps: the figure needs an MSANetHead')
     if 'similarity' not in head.parts:
-        raise ValueError(f'this {type(head).__name__} makes no similarity maps: it was built with '
-                         f"parts={sorted(head.parts)}; the figure needs 'similarity' among them")
+        raise ValueError(
+            f'this {type(head).__name__} makes no similarity maps: it was built with '
+            f"parts={sorted(head.parts)}; the figure needs 'similarity' among them"
+        )
     if missing := sorted(set(groups or ()) - set(head.block_groups)):
-        raise ValueError(f'this {type(head).__name__} compares the blocks of layers {head.block_groups} only '
-                         f'(block_groups): it has no map of {missing}')
+        raise ValueError(
+            f'this {type(head).__name__} compares the blocks of layers {head.block_groups} only '
+            f'(block_groups): it has no map of {missing}'
+        )
     return tuple(groups or head.block_groups)
 
 
@@ -183,8 +204,9 @@ def _places(dataset: EpisodicDataset) -> dict[tuple[int, int], int]:
     return {(e.run, e.episode): index for index, e in enumerate(dataset.episodes)}
 
 
-def worst_episodes(report: dict, dataset: EpisodicDataset, number: int, output: str = 'final',
-                   of_class: int | None = None) -> dict[int, float]:
+def worst_episodes(
+    report: dict, dataset: EpisodicDataset, number: int, output: str = 'final', of_class: int | None = None
+) -> dict[int, float]:
     """Where a result file's lowest IoUs are; of equal ones the larger object first, and a query only once.
 
     Args:
@@ -200,13 +222,17 @@ def worst_episodes(report: dict, dataset: EpisodicDataset, number: int, output: 
     Raises:
         ValueError: when the report judged other episodes, or has no such output.
     """
-    differing = [f'{key} {report.get(key)} instead of {dataset.metainfo[key]}'
-                 for key in ('fold', 'shots', 'protocol', 'support_control', 'support_annotation', 'episodes_hash')
-                 if (report.get(key) or None) != (dataset.metainfo[key] or None)]
+    differing = [
+        f'{key} {report.get(key)} instead of {dataset.metainfo[key]}'
+        for key in ('fold', 'shots', 'protocol', 'support_control', 'support_annotation', 'episodes_hash')
+        if (report.get(key) or None) != (dataset.metainfo[key] or None)
+    ]
     if differing:
-        raise ValueError(f'the result file judged other episodes than these: {", ".join(differing)}. Give the config '
-                         'and the options of that test: --fold, --data-root, --candidate-area, --protocol, '
-                         '--episodes-file, --support-control, --support-annotation')
+        raise ValueError(
+            f'the result file judged other episodes than these: {", ".join(differing)}. Give the config '
+            'and the options of that test: --fold, --data-root, --candidate-area, --protocol, '
+            '--episodes-file, --support-control, --support-annotation'
+        )
     if output not in report['summary']:
         raise ValueError(f'the result file has no output {output}; it has {", ".join(report["summary"])}')
     rows = []

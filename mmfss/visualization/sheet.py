@@ -46,9 +46,7 @@ def resize_to_height(image: np.ndarray, height: int, width: int | None = None) -
     if width is None:
         width = max(1, round(image.shape[1] * height / image.shape[0]))
     shrinks = height < image.shape[0]
-    return cv2.resize(
-        image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    )
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
 
 
 def overlay_mask(
@@ -73,9 +71,7 @@ def overlay_mask(
     canvas = resize_to_height(image, height)
     shape = canvas.shape[1::-1]
     # Linear resizing of the binary mask, cut at one half, gives smooth edges at display size.
-    region = (
-        cv2.resize((mask == 1).astype(np.float32), shape, interpolation=cv2.INTER_LINEAR) >= 0.5
-    )
+    region = cv2.resize((mask == 1).astype(np.float32), shape, interpolation=cv2.INTER_LINEAR) >= 0.5
     canvas = _blend(canvas, region, color, alpha)
     return _outline(canvas, region, color)
 
@@ -101,9 +97,7 @@ def overlay_index_map(
             first.
     """
     canvas = resize_to_height(image, height)
-    index_map = cv2.resize(
-        index_map.astype(np.float32), canvas.shape[1::-1], interpolation=cv2.INTER_NEAREST
-    )
+    index_map = cv2.resize(index_map.astype(np.float32), canvas.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     index_map = index_map.astype(np.int64)
     values, areas = np.unique(index_map, return_counts=True)
     legend = []
@@ -128,9 +122,7 @@ def class_color(index: int) -> tuple[int, int, int]:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def _blend(
-    canvas: np.ndarray, region: np.ndarray, color: tuple[int, int, int], alpha: float
-) -> np.ndarray:
+def _blend(canvas: np.ndarray, region: np.ndarray, color: tuple[int, int, int], alpha: float) -> np.ndarray:
     canvas = canvas.copy()
     canvas[region] = (canvas[region] * (1 - alpha) + np.array(color) * alpha).astype(np.uint8)
     return canvas
@@ -159,11 +151,7 @@ def tile(images: Sequence[np.ndarray], height: int, gap: int) -> np.ndarray:
         # A row of images with aspect sum A and n - 1 gaps is (W - (n - 1) gap) / A high; the
         # heights add up to `height`.
         sums = [sum(aspects[i] for i in group) for group in groups]
-        spare = (
-            height
-            - (rows - 1) * gap
-            + sum((len(g) - 1) * gap / a for g, a in zip(groups, sums, strict=True))
-        )
+        spare = height - (rows - 1) * gap + sum((len(g) - 1) * gap / a for g, a in zip(groups, sums, strict=True))
         width = spare / sum(1 / a for a in sums)
         distance = abs(np.log(width / height / (4 / 3)))
         if best is None or distance < best[0]:
@@ -173,23 +161,17 @@ def tile(images: Sequence[np.ndarray], height: int, gap: int) -> np.ndarray:
     top = 0
     for position, (group, aspect_sum) in enumerate(zip(groups, sums, strict=True)):
         last_row = position == len(groups) - 1
-        row_height = (
-            height - top if last_row else round((width - (len(group) - 1) * gap) / aspect_sum)
-        )
+        row_height = height - top if last_row else round((width - (len(group) - 1) * gap) / aspect_sum)
         left = 0
         for i in group:
             cell = width - left if i == group[-1] else round(aspects[i] * row_height)
-            block[top : top + row_height, left : left + cell] = resize_to_height(
-                images[i], row_height, cell
-            )
+            block[top : top + row_height, left : left + cell] = resize_to_height(images[i], row_height, cell)
             left += cell + gap
         top += row_height + gap
     return block
 
 
-def compose_sheet(
-    panels: Sequence[Panel], header: str = '', subheader: str = '', height: int = 300
-) -> np.ndarray:
+def compose_sheet(panels: Sequence[Panel], header: str = '', subheader: str = '', height: int = 300) -> np.ndarray:
     """Put panels of equal height side by side under one header.
 
     Args:
@@ -209,10 +191,7 @@ def compose_sheet(
     )
     line = round(plain.size * 1.45)
     blocks = [tile(panel.images, height, small) for panel in panels]
-    legends = [
-        _wrap_legend(panel.legend, plain, block.shape[1])
-        for panel, block in zip(panels, blocks, strict=True)
-    ]
+    legends = [_wrap_legend(panel.legend, plain, block.shape[1]) for panel, block in zip(panels, blocks, strict=True)]
     top = gap + (round(head_font.size * 1.8) if header else 0)
     titles = round(bold.size * 1.5)
     notes = line if any(panel.note for panel in panels) else 0
@@ -231,9 +210,7 @@ def compose_sheet(
     if header:
         base_line = gap + head_font.size
         draw.text((gap, base_line), header, INK, head_font, anchor='ls')
-        draw.text(
-            (2 * gap + head_font.getlength(header), base_line), subheader, GREY, plain, anchor='ls'
-        )
+        draw.text((2 * gap + head_font.getlength(header), base_line), subheader, GREY, plain, anchor='ls')
     left = gap
     for panel, block, legend, width in zip(panels, blocks, legends, widths, strict=True):
         draw.text((left, top + bold.size), panel.title, INK, bold, anchor='ls')
@@ -278,6 +255,4 @@ def _draw_legend(
 def _font(size: int, is_bold: bool) -> ImageFont.FreeTypeFont:
     """DejaVu Sans as matplotlib ships it: present wherever mmengine is, whatever the system."""
     name = 'DejaVuSans-Bold.ttf' if is_bold else 'DejaVuSans.ttf'
-    return ImageFont.truetype(
-        osp.join(matplotlib.get_data_path(), 'fonts', 'ttf', name), max(8, size)
-    )
+    return ImageFont.truetype(osp.join(matplotlib.get_data_path(), 'fonts', 'ttf', name), max(8, size))

@@ -1,22 +1,16 @@
 # Stage 2 of the tests: two short epochs.
-_base_ = [
-    './tiny_data.py', '../../configs/_base_/default_runtime.py',
-    '../../configs/_base_/schedules/lite_meta.py'
-]
+_base_ = ['./tiny_data.py', '../../configs/_base_/default_runtime.py', '../../configs/_base_/schedules/lite_meta.py']
 
 shots = 1
 protocol_size = 64
 work_dir = f'{_base_.work_root}/tiny_{shots}shot/fold{_base_.fold}'
 
 base_learner = dict(
-    config='tests/configs/tiny_base.py',
-    checkpoint=f'{_base_.work_root}/tiny_base/fold{_base_.fold}/base_learner.pth')
+    config='tests/configs/tiny_base.py', checkpoint=f'{_base_.work_root}/tiny_base/fold{_base_.fold}/base_learner.pth'
+)
 
 max_epochs = 2
-param_scheduler = [
-    dict(type='PolyLR', power=0.9, begin=0, end=max_epochs, by_epoch=True,
-         convert_to_iter_based=True)
-]
+param_scheduler = [dict(type='PolyLR', power=0.9, begin=0, end=max_epochs, by_epoch=True, convert_to_iter_based=True)]
 train_cfg = dict(max_epochs=max_epochs)
 
 train_pipeline = [
@@ -46,7 +40,9 @@ train_dataloader = dict(
         dataset=_base_.source,
         shots=shots,
         query_pipeline=train_pipeline,
-        support_pipeline=support_pipeline))
+        support_pipeline=support_pipeline,
+    ),
+)
 val_dataloader = dict(
     batch_size=2,
     num_workers=0,
@@ -57,7 +53,9 @@ val_dataloader = dict(
         shots=shots,
         protocol=dict(type='BalancedProtocol', runs=2, episodes=15, seed=0),
         query_pipeline=query_pipeline,
-        support_pipeline=support_pipeline))
+        support_pipeline=support_pipeline,
+    ),
+)
 test_dataloader = val_dataloader
 val_evaluator = dict(type='FewShotIoUMetric')
 test_evaluator = val_evaluator
@@ -71,4 +69,5 @@ model = dict(
     base_head=_base_.base_head,
     # Weighted, or so short a training only learns to say "background".
     loss_decode=dict(type='mmseg.CrossEntropyLoss', class_weight=[1.0, 4.5]),
-    base_checkpoint=base_learner['checkpoint'])
+    base_checkpoint=base_learner['checkpoint'],
+)

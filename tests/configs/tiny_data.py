@@ -10,11 +10,11 @@ source = dict(
     ann_file='ImageSets/Segmentation/trainaug.txt',
     fold=fold,
     candidate_area=candidate_area,
-    index_workers=1)
+    index_workers=1,
+)
 
 # ImageNet's statistics, RGB
-normalization = dict(
-    mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
+normalization = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
 
 backbone = dict(
     type='BlockResNet',
@@ -23,7 +23,8 @@ backbone = dict(
     stem_channels=8,
     strides=(1, 2, 1, 1),
     dilations=(1, 1, 2, 4),
-    norm_eval=False)
+    norm_eval=False,
+)
 
 base_head = dict(
     type='mmseg.PSPHead',
@@ -35,4 +36,5 @@ base_head = dict(
     num_classes=16,
     align_corners=True,
     norm_cfg=dict(type='BN'),
-    loss_decode=dict(type='mmseg.CrossEntropyLoss', avg_non_ignore=True))
+    loss_decode=dict(type='mmseg.CrossEntropyLoss', avg_non_ignore=True),
+)

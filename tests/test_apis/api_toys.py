@@ -50,7 +50,7 @@ def photo(seed: int, height: int = 60, width: int = 80) -> np.ndarray:
 def disc(height: int = 60, width: int = 80, radius: int = 18) -> np.ndarray:
     """(H, W) bool mask."""
     rows, columns = np.ogrid[:height, :width]
-    return (rows - height / 2)**2 + (columns - width / 2)**2 < radius**2
+    return (rows - height / 2) ** 2 + (columns - width / 2) ** 2 < radius**2
 
 
 def save(array: np.ndarray, path: Path) -> Path:

@@ -54,7 +54,8 @@ def test_all_images_of_all_classes(tool, data, model, tmp_path, capsys):
         inter, union = inter + (mask & label).sum(), union + (mask | label).sum()
         truth, total = truth + label.sum(), total + label.size
     assert three['per_class'][0]['IoU'] == pytest.approx(100 * inter / union) and three['mIoU'] == pytest.approx(
-        100 * inter / union)
+        100 * inter / union
+    )
     assert three['all_foreground'] == pytest.approx(100 * truth / total)
     background = (total - union) / (total - inter)
     assert three['FB-IoU'] == pytest.approx(50 * (inter / union + background))

@@ -19,8 +19,10 @@ from mmfss.structures import SupportBank
 
 def squashed() -> dict:
     """Test pipelines of another geometry."""
-    return {name: [dict(type='SquashResize', size=40) if step == RESIZE else step for step in pipeline]
-            for name, pipeline in toys.TEST_PIPELINES.items()}
+    return {
+        name: [dict(type='SquashResize', size=40) if step == RESIZE else step for step in pipeline]
+        for name, pipeline in toys.TEST_PIPELINES.items()
+    }
 
 
 @pytest.mark.parametrize('segmentor', ['BaseLearnerEnsemble', 'FewShotSegmentor'])
@@ -30,18 +32,25 @@ def test_masks_are_those_of_an_evaluation(segmentor, shots, pipelines, weights, 
     cfg = toys.tiny_config(segmentor, pipelines)
     inferencer = FewShotInferencer(cfg, weights / f'{segmentor}.pth', 'cpu', show_progress=False)
     with DefaultScope.overwrite_default_scope('mmfss'):
-        dataset = DATASETS.build(dict(
-            type='EpisodicDataset', dataset=pascal(voc), shots=shots, **pipelines,
-            protocol=dict(type='BalancedProtocol', runs=1, episodes=6, seed=0, min_images=shots + 1)))
+        dataset = DATASETS.build(
+            dict(
+                type='EpisodicDataset',
+                dataset=pascal(voc),
+                shots=shots,
+                **pipelines,
+                protocol=dict(type='BalancedProtocol', runs=1, episodes=6, seed=0, min_images=shots + 1),
+            )
+        )
     seen = set()
     for i in range(len(dataset)):
         item = dataset[i]
         with torch.no_grad():
             expected = inferencer.model.test_step(pseudo_collate([item]))[0].pred_sem_seg.data[0].numpy()
         supports, query = item['data_samples']['support'], item['data_samples']['query']
-        found = inferencer.register('it', [s.img_path for s in supports],
-                                    [dict(mask=s.seg_map_path, value=query.class_id) for s in supports])
-        (result, ) = inferencer(query.img_path, found)
+        found = inferencer.register(
+            'it', [s.img_path for s in supports], [dict(mask=s.seg_map_path, value=query.class_id) for s in supports]
+        )
+        (result,) = inferencer(query.img_path, found)
         assert result.mask.shape == expected.shape == query.ori_shape
         assert np.array_equal(result.mask, expected)
         seen.update(np.unique(expected).tolist())
@@ -51,8 +60,9 @@ def test_masks_are_those_of_an_evaluation(segmentor, shots, pipelines, weights, 
 def test_paths_arrays_and_pil_images_are_one(inferencer, gear, tmp_path):
     image, mask = toys.photo(3), toys.disc()
     path = toys.save(image, tmp_path / 'a.png')
-    results = inferencer([path, str(path), image, Image.fromarray(image), Image.open(path).convert('RGBA')], gear,
-                         batch_size=1)
+    results = inferencer(
+        [path, str(path), image, Image.fromarray(image), Image.open(path).convert('RGBA')], gear, batch_size=1
+    )
     assert all(np.array_equal(r.scores, results[0].scores) for r in results)
     assert all(np.array_equal(r.image, image) for r in results)
     mask_path = toys.save(mask.astype(np.uint8) * 255, tmp_path / 'a_mask.png')
@@ -85,15 +95,16 @@ def test_batches_give_what_single_images_give(inferencer, gear, wheel, tmp_path)
 def test_images_whose_network_sizes_differ(weights, tmp_path):
     """A geometry without a common size: batches are split, nothing is refused."""
     pipelines = {name: [step for step in pipeline if step != RESIZE] for name, pipeline in toys.TEST_PIPELINES.items()}
-    inferencer = FewShotInferencer(toys.tiny_config(pipelines=pipelines), weights / 'BaseLearnerEnsemble.pth', 'cpu',
-                                   show_progress=False)
+    inferencer = FewShotInferencer(
+        toys.tiny_config(pipelines=pipelines), weights / 'BaseLearnerEnsemble.pth', 'cpu', show_progress=False
+    )
     registered = inferencer.register('gear', [toys.photo(0)], [toys.disc()])
     results = inferencer(toys.photos(tmp_path / 'in', 4), registered)
     assert [r.mask.shape for r in results] == [(50 + 7 * i, 70) for i in range(4)]
 
 
 def test_several_classes(inferencer, gear, wheel):
-    (both, ), (first, ), (second, ) = (inferencer(toys.photo(3), banks) for banks in ([gear, wheel], gear, [wheel]))
+    (both,), (first,), (second,) = (inferencer(toys.photo(3), banks) for banks in ([gear, wheel], gear, [wheel]))
     assert both.class_names == ('gear', 'wheel')
     assert both.scores.shape == (2, 60, 80) and both.scores.dtype == np.float16
     assert np.array_equal(both.scores, np.concatenate([first.scores, second.scores]))
@@ -106,7 +117,7 @@ def test_several_classes(inferencer, gear, wheel):
 
 def test_result_and_overlay(inferencer, gear, tmp_path):
     path = toys.save(toys.photo(3), tmp_path / 'photo.png')
-    (result, ) = inferencer(path, gear)
+    (result,) = inferencer(path, gear)
     assert isinstance(result, SegmentationResult) and (result.name, result.source) == ('photo', str(path))
     assert result.mask.dtype == np.uint8 and set(np.unique(result.mask)) == {0, 1}
     overlay = result.overlay()
@@ -175,7 +186,7 @@ def test_training_and_evaluation_compute_no_fingerprint():
 
 
 def test_half_precision_never_crosses_one_half():
-    probability = torch.tensor([0.5, 0.49999997, 0.4999, 0.50000006, 0., 1.])
+    probability = torch.tensor([0.5, 0.49999997, 0.4999, 0.50000006, 0.0, 1.0])
     assert ((to_half(probability) >= 0.5) == (probability >= 0.5).numpy()).all()
 
 
@@ -185,15 +196,16 @@ def test_half_precision_never_crosses_one_half():
 def test_refused_arguments(inferencer, gear, wheel):
     image = toys.photo(3)
     for message, call in {
-            '1 support images and 2 masks': lambda: inferencer.register('x', image, [toys.disc()] * 2),
-            'the name of a class is a text': lambda: inferencer.register('', image, toys.disc()),
-            'a name of its own': lambda: inferencer(image, [gear, gear]),
-            'at least one class': lambda: inferencer(image, []),
-            'is a probability': lambda: inferencer(image, gear, threshold=50),
-            'must be a whole number': lambda: inferencer(image, gear, batch_size=0),
-            'needs the `out_dir`': lambda: inferencer(image, gear, skip_existing=True),
-            'the list is empty': lambda: inferencer([], gear),
-            'uint8 RGB': lambda: inferencer(image / 255, gear)}.items():
+        '1 support images and 2 masks': lambda: inferencer.register('x', image, [toys.disc()] * 2),
+        'the name of a class is a text': lambda: inferencer.register('', image, toys.disc()),
+        'a name of its own': lambda: inferencer(image, [gear, gear]),
+        'at least one class': lambda: inferencer(image, []),
+        'is a probability': lambda: inferencer(image, gear, threshold=50),
+        'must be a whole number': lambda: inferencer(image, gear, batch_size=0),
+        'needs the `out_dir`': lambda: inferencer(image, gear, skip_existing=True),
+        'the list is empty': lambda: inferencer([], gear),
+        'uint8 RGB': lambda: inferencer(image / 255, gear),
+    }.items():
         with pytest.raises(ValueError, match=message):
             call()
     with pytest.raises(TypeError, match='cannot segment a int'):
@@ -211,8 +223,9 @@ def test_no_display(inferencer, gear, monkeypatch):
 def test_show_opens_one_window_an_image(inferencer, gear, monkeypatch):
     shown = []
     monkeypatch.setenv('DISPLAY', ':99')
-    monkeypatch.setattr('mmengine.visualization.Visualizer.show',
-                        lambda self, image, win_name: shown.append((win_name, image.shape)))
+    monkeypatch.setattr(
+        'mmengine.visualization.Visualizer.show', lambda self, image, win_name: shown.append((win_name, image.shape))
+    )
     inferencer([toys.photo(3), toys.photo(4)], gear, show=True)
     assert shown == [('image_000000', (60, 80, 3)), ('image_000001', (60, 80, 3))]
 
@@ -233,9 +246,10 @@ def test_devices_that_are_not_there(weights):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 def test_a_gpu_gives_what_the_cpu_gives(weights, gear):
     inferencer = FewShotInferencer(toys.tiny_config(), weights / 'BaseLearnerEnsemble.pth', 'cuda', show_progress=False)
-    (expected, ), (found, ) = (
-        i(toys.photo(3), gear) for i in
-        (FewShotInferencer(toys.tiny_config(), weights / 'BaseLearnerEnsemble.pth', 'cpu'), inferencer))
+    (expected,), (found,) = (
+        i(toys.photo(3), gear)
+        for i in (FewShotInferencer(toys.tiny_config(), weights / 'BaseLearnerEnsemble.pth', 'cpu'), inferencer)
+    )
     assert np.abs(found.scores.astype(float) - expected.scores).max() < 1e-2
     assert inferencer.register('x', toys.photo(0), toys.disc()).bank['meta.gram'].is_cuda
 

@@ -74,16 +74,19 @@ def test_a_video_that_is_cut_off(tmp_path, logged, monkeypatch):
     assert any('clip.avi ends after 5 of the 9 frames' in message for message in logged)
 
 
-@pytest.mark.parametrize('given, error, message', [
-    ('gone.jpg', FileNotFoundError, 'no image .*gone.jpg'),
-    ('gone.mp4', FileNotFoundError, 'no video .*gone.mp4'),
-    ('empty', ValueError, 'folder .*empty holds no image'),
-    ('above', ValueError, r"There are some below: try '.*above/\*\*/\*.png'"),
-    ('*.tiff', ValueError, 'No image or video matches'),
-    ('text.jpg', CorruptFileError, 'text.jpg cannot be read: it is no image'),
-    ('zero.jpg', CorruptFileError, 'zero.jpg cannot be read'),
-    ('text.mp4', ValueError, 'video .*text.mp4 cannot be decoded. Convert it'),
-])
+@pytest.mark.parametrize(
+    'given, error, message',
+    [
+        ('gone.jpg', FileNotFoundError, 'no image .*gone.jpg'),
+        ('gone.mp4', FileNotFoundError, 'no video .*gone.mp4'),
+        ('empty', ValueError, 'folder .*empty holds no image'),
+        ('above', ValueError, r"There are some below: try '.*above/\*\*/\*.png'"),
+        ('*.tiff', ValueError, 'No image or video matches'),
+        ('text.jpg', CorruptFileError, 'text.jpg cannot be read: it is no image'),
+        ('zero.jpg', CorruptFileError, 'zero.jpg cannot be read'),
+        ('text.mp4', ValueError, 'video .*text.mp4 cannot be decoded. Convert it'),
+    ],
+)
 def test_refused(given, error, message, tmp_path):
     (tmp_path / 'empty').mkdir()
     toys.save(toys.photo(0), tmp_path / 'above' / 'below' / 'a.png')

@@ -56,20 +56,25 @@ def test_one_class(segment, place, capsys):
 
 
 def test_the_order_of_arguments_is_free(segment):
-    orders = ('tiny.py tiny.pth x.jpg y.jpg --support a.jpg a.png --out out',
-              'x.jpg y.jpg --support a.jpg a.png tiny.py tiny.pth --out out',
-              '--support a.jpg a.png --out out tiny.py tiny.pth x.jpg y.jpg')
+    orders = (
+        'tiny.py tiny.pth x.jpg y.jpg --support a.jpg a.png --out out',
+        'x.jpg y.jpg --support a.jpg a.png tiny.py tiny.pth --out out',
+        '--support a.jpg a.png --out out tiny.py tiny.pth x.jpg y.jpg',
+    )
     parsed = [segment.parse_args(shlex.split(order)) for order in orders]
     assert all((p.config, p.checkpoint, p.queries) == ('tiny.py', 'tiny.pth', ['x.jpg', 'y.jpg']) for p in parsed)
     assert all(p.classes == parsed[0].classes for p in parsed)
 
 
 def test_options_belong_to_the_class_before_them(segment):
-    args = segment.parse_args(shlex.split(
-        'm.py m.pth x.jpg --out out '
-        '--class gear --support a.jpg a.png --mask-value 3 --box b.jpg 1 2 3 4 --save-bank g.pth '
-        '--class wheel --polygon a.jpg "1,2 3,4 5,6" --points b.jpg "7,8" --bank nut.pth --class bolt --bank bolt.pth '
-        '--support b.jpg b.png'))
+    args = segment.parse_args(
+        shlex.split(
+            'm.py m.pth x.jpg --out out '
+            '--class gear --support a.jpg a.png --mask-value 3 --box b.jpg 1 2 3 4 --save-bank g.pth '
+            '--class wheel --polygon a.jpg "1,2 3,4 5,6" --points b.jpg "7,8" --bank nut.pth '
+            '--class bolt --bank bolt.pth --support b.jpg b.png'
+        )
+    )
     gear, wheel, nut, bolt = args.classes
     assert (gear.name, gear.images, gear.value, gear.save) == ('gear', ['a.jpg', 'b.jpg'], 3, 'g.pth')
     assert gear.masks == ['a.png', dict(box=[1, 2, 3, 4])]
@@ -81,39 +86,62 @@ def test_options_belong_to_the_class_before_them(segment):
 def test_several_classes_and_banks(segment, place, capsys):
     assert segment.main(shlex.split('tiny.py tiny.pth --class gear --support a.jpg a.png --save-bank gear.pth')) == 0
     assert "class 'gear', 1 shots" in capsys.readouterr().out
-    assert segment.main(shlex.split('tiny.py tiny.pth photos/*.png --out out --bank gear.pth --support b.jpg b.png '
-                                    '--save-bank two.pth --class wheel --box b.jpg 10 10 60 50')) == 0
+    assert (
+        segment.main(
+            shlex.split(
+                'tiny.py tiny.pth photos/*.png --out out --bank gear.pth --support b.jpg b.png '
+                '--save-bank two.pth --class wheel --box b.jpg 10 10 60 50'
+            )
+        )
+        == 0
+    )
     assert RegisteredClass.load('gear.pth').num_shots == 1 and RegisteredClass.load('two.pth').num_shots == 2
     names = [c['name'] for c in json.loads((place / 'out/annotations.json').read_text())['categories']]
     assert names == ['gear', 'wheel']
 
 
-@pytest.mark.parametrize('arguments, message', [
-    ('tiny.py x.jpg --support a b --out out', 'CONFIG CHECKPOINT side by side'),
-    ('tiny.py tiny.pth x.jpg --out out', 'at least one --support IMAGE MASK'),
-    ('tiny.py tiny.pth x.jpg --class gear --out out', 'at least one --support IMAGE MASK'),
-    ('tiny.py tiny.pth x.jpg --support a b', 'where the results go: --out DIR'),
-    ('tiny.py tiny.pth --support a b --out out', 'there is nothing to do'),
-    ('tiny.py tiny.pth x.jpg --class a --support a b --class b --support a b --name c --out out', 'for a single class'),
-    ('tiny.py tiny.pth x.jpg --box a 1 2 3 four --out out', 'coordinates are numbers'),
-    ('tiny.py tiny.pth x.jpg --points a 5 --mask-value x --out out', 'invalid int value'),
-])
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        ('tiny.py x.jpg --support a b --out out', 'CONFIG CHECKPOINT side by side'),
+        ('tiny.py tiny.pth x.jpg --out out', 'at least one --support IMAGE MASK'),
+        ('tiny.py tiny.pth x.jpg --class gear --out out', 'at least one --support IMAGE MASK'),
+        ('tiny.py tiny.pth x.jpg --support a b', 'where the results go: --out DIR'),
+        ('tiny.py tiny.pth --support a b --out out', 'there is nothing to do'),
+        (
+            'tiny.py tiny.pth x.jpg --class a --support a b --class b --support a b --name c --out out',
+            'for a single class',
+        ),
+        ('tiny.py tiny.pth x.jpg --box a 1 2 3 four --out out', 'coordinates are numbers'),
+        ('tiny.py tiny.pth x.jpg --points a 5 --mask-value x --out out', 'invalid int value'),
+    ],
+)
 def test_wrong_usage(segment, arguments, message, capsys):
     with pytest.raises(SystemExit):
         segment.parse_args(shlex.split(arguments))
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('change, message', [
-    (dict(photos='gone.jpg'), 'no image gone.jpg'), (dict(mask='gone.png'), 'no mask gone.png'),
-    (dict(config='lite0_pascal_1shots'), 'Near are: lite0_pascal_1shot'), (dict(checkpoint='gone.pth'), 'gone.pth'),
-    (dict(options='--max-megapixels 0.001'), 'megapixels'), (dict(options='--bank tiny.pth'), 'tiny.pth is no bank'),
-])
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (dict(photos='gone.jpg'), 'no image gone.jpg'),
+        (dict(mask='gone.png'), 'no mask gone.png'),
+        (dict(config='lite0_pascal_1shots'), 'Near are: lite0_pascal_1shot'),
+        (dict(checkpoint='gone.pth'), 'gone.pth'),
+        (dict(options='--max-megapixels 0.001'), 'megapixels'),
+        (dict(options='--bank tiny.pth'), 'tiny.pth is no bank'),
+    ],
+)
 def test_what_goes_wrong_is_one_line(segment, place, change, message, capsys, monkeypatch):
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', Image.MAX_IMAGE_PIXELS)
     parts = dict(config='tiny.py', checkpoint='tiny.pth', photos='photos', mask='a.png', options='') | change
-    assert segment.main(shlex.split('{config} {checkpoint} {photos} --support a.jpg {mask} --out out {options}'.format(
-        **parts))) == 1
+    assert (
+        segment.main(
+            shlex.split('{config} {checkpoint} {photos} --support a.jpg {mask} --out out {options}'.format(**parts))
+        )
+        == 1
+    )
     error = capsys.readouterr().err
     assert error.startswith('segment.py: ') and message in error and not (place / 'out').exists()
 

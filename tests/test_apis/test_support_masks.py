@@ -21,7 +21,7 @@ def indices(**parts) -> np.ndarray:
     """A mask whose columns have the given values: v7=3 is three columns of 7."""
     mask, start = np.zeros(SHAPE, np.uint8), 0
     for name, columns in parts.items():
-        mask[:, start:start + columns] = int(name[1:])
+        mask[:, start : start + columns] = int(name[1:])
         start += columns
     return mask
 
@@ -32,8 +32,14 @@ def test_masks_of_every_kind(kind, tmp_path):
     white = disc.astype(np.uint8) * 255
     palette = Image.fromarray(disc.astype(np.uint8), mode='P')
     palette.putpalette([0, 0, 0, 200, 30, 30])
-    annotation = dict(array=disc, path=str(toys.save(white, tmp_path / 'mask.png')), pil=Image.fromarray(white),
-                      palette=palette, rgb=Image.fromarray(white).convert('RGB'), bits=Image.fromarray(disc))[kind]
+    annotation = dict(
+        array=disc,
+        path=str(toys.save(white, tmp_path / 'mask.png')),
+        pil=Image.fromarray(white),
+        palette=palette,
+        rgb=Image.fromarray(white).convert('RGB'),
+        bits=Image.fromarray(disc),
+    )[kind]
     assert np.array_equal(labels_of(annotation), disc)
 
 
@@ -62,30 +68,34 @@ def test_boxes_polygons_points():
     assert labels_of(dict(points=[(20, 30)], radius=10)).sum() > 250
 
 
-@pytest.mark.parametrize('annotation, message', [
-    (np.zeros(SHAPE, bool), 'mask of photo.jpg is empty.*Mark it'),
-    (indices(v255=0), 'is empty'),
-    (np.zeros((80, 60), bool), '60x80 pixels, photo.jpg is 80x60.*sides are swapped'),
-    (np.zeros((30, 40), bool), '40x30 pixels, photo.jpg is 80x60. Draw the mask on the image itself'),
-    (indices(v3=2, v7=2), r'holds the values 0, 3, 7; .*value=3\), on the command line --mask-value 3'),
-    (np.arange(4800).reshape(SHAPE) % 200, 'and 192 more; .*Grey edges come from JPEG or smoothing'),
-    (dict(mask=indices(v3=2), value=5), 'no pixel of value 5; it holds 0, 3'),
-    (toys.photo(0), 'is in colours'),
-    (np.zeros((1, 1, 60, 80)), r'shape \(1, 1, 60, 80\)'),
-    (dict(box=(90, 5, 95, 9)), r'box \(90, 5, 95, 9\) covers no pixel of photo.jpg, which is 80x60'),
-    (dict(box=(30, 30, 20, 20)), 'covers no pixel'),
-    (dict(box=(1, 2, 3)), 'cannot be drawn'),
-    (dict(polygon=[(1, 1), (9, 9)]), 'fewer than three corners'),
-    (dict(points=[(80, 10)]), r'\(80, 10\) lies outside'),
-    (dict(points=[]), 'covers no pixel'),
-])
+@pytest.mark.parametrize(
+    'annotation, message',
+    [
+        (np.zeros(SHAPE, bool), 'mask of photo.jpg is empty.*Mark it'),
+        (indices(v255=0), 'is empty'),
+        (np.zeros((80, 60), bool), '60x80 pixels, photo.jpg is 80x60.*sides are swapped'),
+        (np.zeros((30, 40), bool), '40x30 pixels, photo.jpg is 80x60. Draw the mask on the image itself'),
+        (indices(v3=2, v7=2), r'holds the values 0, 3, 7; .*value=3\), on the command line --mask-value 3'),
+        (np.arange(4800).reshape(SHAPE) % 200, 'and 192 more; .*Grey edges come from JPEG or smoothing'),
+        (dict(mask=indices(v3=2), value=5), 'no pixel of value 5; it holds 0, 3'),
+        (toys.photo(0), 'is in colours'),
+        (np.zeros((1, 1, 60, 80)), r'shape \(1, 1, 60, 80\)'),
+        (dict(box=(90, 5, 95, 9)), r'box \(90, 5, 95, 9\) covers no pixel of photo.jpg, which is 80x60'),
+        (dict(box=(30, 30, 20, 20)), 'covers no pixel'),
+        (dict(box=(1, 2, 3)), 'cannot be drawn'),
+        (dict(polygon=[(1, 1), (9, 9)]), 'fewer than three corners'),
+        (dict(points=[(80, 10)]), r'\(80, 10\) lies outside'),
+        (dict(points=[]), 'covers no pixel'),
+    ],
+)
 def test_refused(annotation, message):
     with pytest.raises(ValueError, match=message):
         support_mask(annotation, SHAPE, 'photo.jpg')
 
 
-@pytest.mark.parametrize('annotation', [7, dict(), dict(circle=3), dict(box=(1, 2, 3, 4), points=[(1, 2)]),
-                                        dict(box=(1, 2, 3, 4), radius=3)])
+@pytest.mark.parametrize(
+    'annotation', [7, dict(), dict(circle=3), dict(box=(1, 2, 3, 4), points=[(1, 2)]), dict(box=(1, 2, 3, 4), radius=3)]
+)
 def test_refused_kinds(annotation):
     with pytest.raises(TypeError, match='photo.jpg is a .*give a path, an array, a PIL image'):
         support_mask(annotation, SHAPE, 'photo.jpg')

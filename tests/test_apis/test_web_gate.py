@@ -28,22 +28,34 @@ def ask(path='/', host='localhost:7860', body=b'', headers=(), gate=None, **kwar
     return sent[0]['status'], dict(sent[0]['headers']), got[0] if got else None
 
 
-@pytest.mark.parametrize('path', ['/', '/config', '/assets/index.js', '/gradio_api/queue/join',
-                                  '/gradio_api/file=/tmp/x/image.jpeg', r'/gradio_api/file=C:\Temp\image.jpeg'])
+@pytest.mark.parametrize(
+    'path',
+    [
+        '/',
+        '/config',
+        '/assets/index.js',
+        '/gradio_api/queue/join',
+        '/gradio_api/file=/tmp/x/image.jpeg',
+        r'/gradio_api/file=C:\Temp\image.jpeg',
+    ],
+)
 def test_the_page_passes_and_may_only_call_home(path):
     status, headers, _ = ask(path)
     assert status == 200 and b"default-src 'self'" in headers[b'content-security-policy']
 
 
-@pytest.mark.parametrize('path, status', [
-    ('/gradio_api/file=https://example.org/a.png', 403),
-    ('/gradio_api/file=HTTP:/example.org/a.png', 403),
-    ('/gradio_api/file=file:///etc/passwd', 403),
-    ('/gradio_api/proxy=https://example.org', 404),
-    ('/gradio_api/info/../vibe-edit', 404),
-    ('/monitoring', 404),
-    ('/docs', 404),
-])
+@pytest.mark.parametrize(
+    'path, status',
+    [
+        ('/gradio_api/file=https://example.org/a.png', 403),
+        ('/gradio_api/file=HTTP:/example.org/a.png', 403),
+        ('/gradio_api/file=file:///etc/passwd', 403),
+        ('/gradio_api/proxy=https://example.org', 404),
+        ('/gradio_api/info/../vibe-edit', 404),
+        ('/monitoring', 404),
+        ('/docs', 404),
+    ],
+)
 def test_nothing_else_does(path, status):
     assert ask(path)[0] == status
 
@@ -64,7 +76,9 @@ def test_large_bodies_are_refused_with_and_without_an_announcement():
 
 def test_addresses_in_requests_are_not_fetched():
     kind = [(b'content-type', b'application/json')]
-    good = json.dumps(dict(data=[None, dict(path='/tmp/x.png', url='http://localhost:7860/gradio_api/file=x')])).encode()
+    good = json.dumps(
+        dict(data=[None, dict(path='/tmp/x.png', url='http://localhost:7860/gradio_api/file=x')])
+    ).encode()
     bad = json.dumps(dict(data=[[dict(background=dict(path='https://example.org/x.png'))]])).encode()
     assert ask('/gradio_api/queue/join', body=good, headers=kind)[::2] == (200, good)
     assert ask('/gradio_api/queue/join', body=bad, headers=kind)[0] == 403

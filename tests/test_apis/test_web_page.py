@@ -20,8 +20,15 @@ from mmfss.visualization.sheet import class_color
 
 pytest.importorskip('gradio', reason='needs gradio: pip install -r requirements/demo.txt')
 BROWSERS = ('chromium', 'chromium-browser', 'google-chrome', 'chrome')
-FLAGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-background-networking',
-         '--disable-component-update', '--disable-sync', '--no-first-run']
+FLAGS = [
+    '--headless',
+    '--no-sandbox',
+    '--disable-gpu',
+    '--disable-background-networking',
+    '--disable-component-update',
+    '--disable-sync',
+    '--no-first-run',
+]
 
 
 @pytest.fixture(scope='module')
@@ -39,8 +46,9 @@ def called():
 
     look_up, connect = socket.getaddrinfo, socket.socket.connect
     patch.setattr(socket, 'getaddrinfo', lambda host, *a, **k: (note(host), look_up(host, *a, **k))[1])
-    patch.setattr(socket.socket, 'connect',
-                  lambda self, at: (isinstance(at, tuple) and note(at[0]), connect(self, at))[1])
+    patch.setattr(
+        socket.socket, 'connect', lambda self, at: (isinstance(at, tuple) and note(at[0]), connect(self, at))[1]
+    )
     yield hosts
     patch.undo()
 
@@ -49,6 +57,7 @@ def called():
 def served(called):
     """Address of a page around a toy model, and that model."""
     from mmfss.apis.web import Limits, build_app, serve
+
     inferencer = toys.ColorInferencer()
     app = build_app(inferencer, Limits(max_queries=3))
     with socket.socket() as free:
@@ -177,6 +186,7 @@ def test_mistakes_are_told(browser, served, tmp_path):
     broken = tmp_path / 'broken.png'
     broken.write_bytes(b'no image at all')
     with page_of(browser, served[0]) as page:
+
         def told(text):
             page.locator('.toast-body', has_text=text).last.wait_for()
 
@@ -210,8 +220,11 @@ def answer(url, method, path, body=None, **headers) -> int:
 
 def upload(size: int) -> tuple[bytes, dict]:
     """Body and headers of a form that uploads a file."""
-    body = (b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\nContent-Type: image/png\r\n\r\n'
-            + b'x' * size + b'\r\n--x--\r\n')
+    body = (
+        b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\nContent-Type: image/png\r\n\r\n'
+        + b'x' * size
+        + b'\r\n--x--\r\n'
+    )
     return body, {'Content-Type': 'multipart/form-data; boundary=x'}
 
 
@@ -240,6 +253,7 @@ def test_it_listens_on_loopback(served):
 
 def test_a_taken_port_is_told(served):
     from mmfss.apis.web import build_app, serve
+
     port = int(served[0].rsplit(':', 1)[1])
     with pytest.raises(OSError, match=f'port {port} of 127.0.0.1 .* --port'):
         serve(build_app(served[1]), port=port, block=False)

@@ -43,8 +43,13 @@ def test_two_classes_a_threshold_and_a_zip(session, tmp_path):
     passes = session.inferencer.passes
     assert [text for _, text in session.overlays(0.9)] == ['a.png: nothing found', 'large.png: nothing found']
     with zipfile.ZipFile(session.write_zip(0.5)) as archive:
-        assert sorted(archive.namelist()) == ['classes.json', 'masks/a.png', 'masks/large.png', 'overlays/a.jpg',
-                                              'overlays/large.jpg']
+        assert sorted(archive.namelist()) == [
+            'classes.json',
+            'masks/a.png',
+            'masks/large.png',
+            'overlays/a.jpg',
+            'overlays/large.jpg',
+        ]
         values = np.asarray(Image.open(archive.open('masks/large.png')))
         assert json.loads(archive.read('classes.json')) == dict(threshold=0.5, classes={'1': 'leaf', '2': 'brick'})
     truth = np.zeros((480, 640), np.uint8)  # at the size of the upload
@@ -78,11 +83,14 @@ def test_large_examples_are_reduced_with_their_annotation(session):
     assert known.annotations[1] == dict(box=(100, 60, 220, 180))
 
 
-@pytest.mark.parametrize('name, annotation, message', [
-    ('', BOX, 'name'),
-    ('x' * 41, BOX, '1 to 40'),
-    ('leaf', np.zeros((240, 320), bool), 'Nothing is marked'),
-])
+@pytest.mark.parametrize(
+    'name, annotation, message',
+    [
+        ('', BOX, 'name'),
+        ('x' * 41, BOX, '1 to 40'),
+        ('leaf', np.zeros((240, 320), bool), 'Nothing is marked'),
+    ],
+)
 def test_what_will_not_do_changes_nothing(session, name, annotation, message):
     with pytest.raises(ValueError, match=message):
         session.add_shot(name, toys.scene(), annotation)

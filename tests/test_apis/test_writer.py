@@ -37,8 +37,12 @@ def files(out: Path) -> set[str]:
 
 
 def expected_files(*names: str) -> set[str]:
-    return {'annotations.json', 'annotations.jsonl', *(f'masks/{name}.png' for name in names),
-            *(f'overlays/{name}.jpg' for name in names)}
+    return {
+        'annotations.json',
+        'annotations.jsonl',
+        *(f'masks/{name}.png' for name in names),
+        *(f'overlays/{name}.jpg' for name in names),
+    }
 
 
 def images_of(out: Path) -> list[str]:
@@ -69,7 +73,7 @@ def test_masks_overlays_and_coco(inferencer, gear, wheel, folder, out, capsys):
 
 
 def test_an_image_without_objects_is_listed(inferencer, gear, folder, out):
-    (result, ) = inferencer(folder / '0.png', gear, out_dir=out, threshold=1)
+    (result,) = inferencer(folder / '0.png', gear, out_dir=out, threshold=1)
     assert not result.mask.any()
     found = json.loads((out / 'annotations.json').read_text())
     assert len(found['images']) == 1 and found['annotations'] == []
@@ -154,7 +158,7 @@ def test_a_caller_that_has_seen_enough(inferencer, gear, folder, out):
 
 def test_a_broken_image_keeps_what_is_finished(inferencer, gear, folder, out):
     whole = cv2.imencode('.jpg', toys.photo(0))[1].tobytes()
-    (folder / '5.jpg').write_bytes(whole[:len(whole) // 2])
+    (folder / '5.jpg').write_bytes(whole[: len(whole) // 2])
     with pytest.raises(CorruptFileError, match='5.jpg is corrupt.*take it out.*Finished files stay.*--skip-existing'):
         inferencer(folder, gear, out_dir=out, batch_size=2)
     assert images_of(out) == ['0', '1', '2', '3']
@@ -184,8 +188,11 @@ def test_a_full_disk(inferencer, gear, folder, out, monkeypatch, full_at):
 def test_a_full_disk_while_the_log_is_written(inferencer, gear, folder, out, monkeypatch):
     inferencer(folder / '0.png', gear, out_dir=out)
     before = (out / 'annotations.jsonl').read_bytes()
-    monkeypatch.setattr(ResultWriter, '_ends_with_newline',
-                        lambda self: (_ for _ in ()).throw(OSError(errno.ENOSPC, 'No space left on device')))
+    monkeypatch.setattr(
+        ResultWriter,
+        '_ends_with_newline',
+        lambda self: (_ for _ in ()).throw(OSError(errno.ENOSPC, 'No space left on device')),
+    )
     with pytest.raises(OSError, match='No space left.*Finished files stay.*annotations.jsonl'):
         inferencer(folder / '1.png', gear, out_dir=out)
     assert (out / 'annotations.jsonl').read_bytes() == before and images_of(out) == ['0']

@@ -13,11 +13,21 @@ CONFIGS = REPO / 'configs'
 BACKBONES, DATASETS, SHOTS = ('vgg16', 'r50', 'r101'), ('pascal', 'coco'), (1, 5)
 STAGE1 = tuple(f'pspnet/{b}_{d}' for b in BACKBONES for d in DATASETS)
 STAGE2 = tuple(f'msanet/{b}_{d}_{k}shot' for b in BACKBONES for d in DATASETS for k in SHOTS)
-TABLE3 = tuple(f'msanet/ablations/r101_pascal_1shot_{part}' for part in (
-    'no_similarity', 'no_prototype', 'no_attention', 'no_prior', 'similarity_attention'))
-VARIANTS = tuple(f'msanet/ablations/r101_pascal_{part}' for part in (
-    '1shot_blocks2', '1shot_blocks3', '1shot_blocks4', '1shot_paper_squeezing', '1shot_meta',
-    '5shot_restored_order'))
+TABLE3 = tuple(
+    f'msanet/ablations/r101_pascal_1shot_{part}'
+    for part in ('no_similarity', 'no_prototype', 'no_attention', 'no_prior', 'similarity_attention')
+)
+VARIANTS = tuple(
+    f'msanet/ablations/r101_pascal_{part}'
+    for part in (
+        '1shot_blocks2',
+        '1shot_blocks3',
+        '1shot_blocks4',
+        '1shot_paper_squeezing',
+        '1shot_meta',
+        '5shot_restored_order',
+    )
+)
 LITE = ('pspnet/lite0_pascal', 'msanet/lite0_pascal_1shot', 'msanet/lite0_pascal_5shot')
 ALL = (*STAGE1, *STAGE2, *TABLE3, *VARIANTS, *LITE)
 
@@ -44,8 +54,12 @@ def shrink(cfg: Config) -> Config:
 
 
 def _shrink_pipelines(value) -> None:
-    sizes = dict(ForegroundCrop=('crop_size', SIDE), ResizeLongSide=('size', SIDE),
-                 SquashResize=('size', SIDE), Resize=('scale', (SIDE, SIDE)))
+    sizes = dict(
+        ForegroundCrop=('crop_size', SIDE),
+        ResizeLongSide=('size', SIDE),
+        SquashResize=('size', SIDE),
+        Resize=('scale', (SIDE, SIDE)),
+    )
     for step in value.values() if isinstance(value, dict) else value:
         if isinstance(step, dict) and str(step.get('type')).split('.')[-1] in sizes:
             field, size = sizes[step['type'].split('.')[-1]]

@@ -15,9 +15,13 @@ from mmfss.registry import DATASETS, MODELS
 REPO = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize('name, trained_by', [
-    ('finetune/lite0_folder', 'msanet/lite0_pascal_1shot'),
-    ('finetune/quickstart_folder', 'quickstart/msanet_shapes_1shot')])
+@pytest.mark.parametrize(
+    'name, trained_by',
+    [
+        ('finetune/lite0_folder', 'msanet/lite0_pascal_1shot'),
+        ('finetune/quickstart_folder', 'quickstart/msanet_shapes_1shot'),
+    ],
+)
 def test_the_ensembles_meta_learner_fits_and_computes_the_same(name, trained_by, tmp_path, monkeypatch):
     pytest.importorskip('timm')
     folder = write_class_folders(tmp_path / 'mine', ('red', 'green'), images=5)
@@ -36,8 +40,9 @@ def test_the_ensembles_meta_learner_fits_and_computes_the_same(name, trained_by,
     images, mask = torch.rand(2, 3, 65, 65), torch.zeros(1, 1, 65, 65)
     mask[..., 20:40, 20:40] = 1
     with torch.no_grad():
-        scores = [m.segment(m.extract_feat(images[:1]), m.encode_support(images[1:, None], mask))
-                  for m in (ensemble, model)]
+        scores = [
+            m.segment(m.extract_feat(images[:1]), m.encode_support(images[1:, None], mask)) for m in (ensemble, model)
+        ]
     assert torch.equal(scores[0]['meta'], scores[1]['final'])
     train, test = (DATASETS.build(cfg[f'{part}_dataloader'].dataset) for part in ('train', 'test'))
     assert len(train) == 6 and len(test) == 600

@@ -11,8 +11,11 @@ from shipped import ALL, LITE, read, shrink
 from mmfss.registry import DATASETS, METRICS, MODELS
 
 # One config for each backbone, data set and stage, and one of each kind; the others are slow.
-FIRST = {f'{stage}/{backbone}_{rest}' for backbone in ('vgg16', 'r50', 'r101') for stage, rest in (
-    ('pspnet', 'pascal'), ('pspnet', 'coco'), ('msanet', 'pascal_1shot'), ('msanet', 'coco_1shot'))}
+FIRST = {
+    f'{stage}/{backbone}_{rest}'
+    for backbone in ('vgg16', 'r50', 'r101')
+    for stage, rest in (('pspnet', 'pascal'), ('pspnet', 'coco'), ('msanet', 'pascal_1shot'), ('msanet', 'coco_1shot'))
+}
 FIRST |= {'msanet/vgg16_pascal_5shot', 'msanet/ablations/r101_pascal_1shot_meta', *LITE}
 
 
@@ -53,7 +56,7 @@ def test_one_step_and_one_test_episode(name, data):
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     model.eval()
     with torch.no_grad():
-        sample, = model.test_step(pseudo_collate([dataset[0]]))
+        (sample,) = model.test_step(pseudo_collate([dataset[0]]))
     assert sample.pred_sem_seg.shape == sample.ori_shape
     assert sample.gt_sem_seg.shape == sample.ori_shape
     metric = METRICS.build(cfg.test_evaluator)

@@ -11,8 +11,11 @@ SIDES = dict(pascal=473, coco=641)
 
 
 def test_every_config_is_listed_here():
-    found = {str(path.relative_to(CONFIGS).with_suffix(''))
-             for method in ('msanet', 'pspnet') for path in (CONFIGS / method).rglob('*.py')}
+    found = {
+        str(path.relative_to(CONFIGS).with_suffix(''))
+        for method in ('msanet', 'pspnet')
+        for path in (CONFIGS / method).rglob('*.py')
+    }
     assert found == set(ALL)
 
 
@@ -48,10 +51,10 @@ def test_stage_1(name):
     assert cfg.auto_scale_lr == dict(enable=True, base_batch_size=cfg.total_batch_size)
     assert cfg.optim_wrapper.optimizer.lr == dict(pascal=2.5e-4, coco=2.5e-3)[dataset]
     times = cfg.optim_wrapper.get('paramwise_cfg')
-    assert times == (dict(custom_keys=dict(decode_head=dict(lr_mult=10.0)))
-                     if dataset == 'pascal' else None)
-    assert cfg.train_cfg == dict(type='EpochBasedTrainLoop', val_interval=1,
-                                 max_epochs=dict(pascal=100, coco=20)[dataset])
+    assert times == (dict(custom_keys=dict(decode_head=dict(lr_mult=10.0))) if dataset == 'pascal' else None)
+    assert cfg.train_cfg == dict(
+        type='EpochBasedTrainLoop', val_interval=1, max_epochs=dict(pascal=100, coco=20)[dataset]
+    )
     assert cfg.param_scheduler[0].end == cfg.train_cfg.max_epochs
     assert cfg.train_dataloader.dataset.pipeline[-2].crop_size == 417
     assert cfg.model.data_preprocessor.size == (417, 417)
@@ -86,11 +89,13 @@ def count():
     def count(name: str) -> tuple[float, float]:
         with torch.device('meta'):
             return tuple(n / 1e6 for n in module.count_parameters(f'configs/{name}.py'))
+
     return count
 
 
-@pytest.mark.parametrize('backbone, total, learned', [
-    ('r50', 51.85, 5.13), ('r101', 70.84, 5.13), ('vgg16', 24.45, 4.74)])
+@pytest.mark.parametrize(
+    'backbone, total, learned', [('r50', 51.85, 5.13), ('r101', 70.84, 5.13), ('vgg16', 24.45, 4.74)]
+)
 def test_parameters_are_those_of_the_released_code(count, backbone, total, learned):
     found = count(f'msanet/{backbone}_pascal_1shot')
     assert found == (pytest.approx(total, abs=0.005), pytest.approx(learned, abs=0.005))
@@ -105,7 +110,8 @@ def test_a_part_that_is_left_out_costs_no_parameters(count):
         no_prototype=256 * merge,
         no_attention=gate + 256 * merge,
         no_prior=merge,
-        similarity_attention=(256 + 1) * merge)
+        similarity_attention=(256 + 1) * merge,
+    )
 
 
 def test_the_meta_learner_alone_has_no_base_head(count):

@@ -29,8 +29,7 @@ def coco(tmp_path_factory):
                 for folder in (split, f'annotations/{split}'):
                     (root / folder).mkdir(parents=True, exist_ok=True)
                 Image.new('RGB', (WIDTH, HEIGHT), (c, c, c)).save(root / split / f'{c}_{k}.jpg')
-                Image.fromarray(draw_mask([(c, 300)])).save(
-                    root / 'annotations' / split / f'{c}_{k}.png')
+                Image.fromarray(draw_mask([(c, 300)])).save(root / 'annotations' / split / f'{c}_{k}.png')
     return root
 
 
@@ -43,9 +42,11 @@ def config(monkeypatch, big_voc, coco, request):
     return Config.fromfile(CONFIGS / f'{name}.py')
 
 
-@pytest.mark.parametrize('config, size, batch', [
-    ('pascal5i_episodes', 473, 8), ('coco20i_episodes', 641, 8),
-    ('pascal5i_lite_episodes', 257, 4)], indirect=['config'])
+@pytest.mark.parametrize(
+    'config, size, batch',
+    [('pascal5i_episodes', 473, 8), ('coco20i_episodes', 641, 8), ('pascal5i_lite_episodes', 257, 4)],
+    indirect=['config'],
+)
 def test_episodes(config, size, batch):
     assert config.fold == 1 and config.shots == 1 and config.candidate_area == 100
     assert config.train_dataloader.batch_size == batch
@@ -61,9 +62,11 @@ def test_episodes(config, size, batch):
         METRICS.build(config[f'{"test" if phase == "train" else phase}_evaluator'])
 
 
-@pytest.mark.parametrize('config, size, classes', [
-    ('pascal5i_base', 417, 16), ('coco20i_base', 417, 61), ('pascal5i_lite_base', 257, 16)],
-    indirect=['config'])
+@pytest.mark.parametrize(
+    'config, size, classes',
+    [('pascal5i_base', 417, 16), ('coco20i_base', 417, 61), ('pascal5i_lite_base', 257, 16)],
+    indirect=['config'],
+)
 def test_base(config, size, classes):
     for phase in ('train', 'val'):
         dataset = DATASETS.build(config[f'{phase}_dataloader']['dataset'])
@@ -79,7 +82,7 @@ def test_base(config, size, classes):
 
 
 def test_five_shots_by_the_recipe(tmp_path, monkeypatch):
-    lines = [f"_base_ = {str(CONFIGS / 'pascal5i_episodes.py')!r}", 'shots = 5']
+    lines = [f'_base_ = {str(CONFIGS / "pascal5i_episodes.py")!r}', 'shots = 5']
     lines += [f'{p}_dataloader = dict(dataset=dict(shots=shots))' for p in ('train', 'val', 'test')]
     (tmp_path / 'five.py').write_text('\n'.join(lines))
     config = Config.fromfile(tmp_path / 'five.py')

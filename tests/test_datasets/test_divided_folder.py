@@ -37,13 +37,15 @@ def test_a_list_names_images_and_classes(folders):
     train, test = (build(folders, phase, train_images='train.txt') for phase in ('train', 'val'))
     assert sorted(names(train)) == sorted(listed) and train.class_names == ('background', 'bee', 'cow')
     assert set(names(test)) == {f'{c}/{k}' for c in ('bee', 'cow') for k in range(1, 12)} - set(listed)
-    assert len(test.candidates(1)) == 10 and test.support_positions(2).tolist() == test.positions_of(
-        ['cow/2', 'cow/7']).tolist()
+    assert (
+        len(test.candidates(1)) == 10
+        and test.support_positions(2).tolist() == test.positions_of(['cow/2', 'cow/7']).tolist()
+    )
 
 
 def test_one_class_is_enough(tmp_path):
-    dataset = build(write_class_folders(tmp_path / 'one', ('gear', )), 'train', train_images=3)
-    assert len(dataset) == 3 and dataset.phase_class_ids == dataset.novel_class_ids == (1, )
+    dataset = build(write_class_folders(tmp_path / 'one', ('gear',)), 'train', train_images=3)
+    assert len(dataset) == 3 and dataset.phase_class_ids == dataset.novel_class_ids == (1,)
 
 
 def test_training_never_sees_a_test_image(folders):
@@ -60,8 +62,9 @@ def test_training_never_sees_a_test_image(folders):
 @pytest.mark.parametrize('protocol', ['BalancedProtocol', 'BamProtocol', 'HsnetProtocol'])
 def test_test_queries_are_held_out_and_supports_are_training_images(folders, protocol):
     # As many shots as training images: the query takes none of them away.
-    data = EpisodicDataset(build(folders, train_images=3), shots=3, protocol=dict(type=protocol, runs=1, episodes=40),
-                           **TEST_PIPELINES)
+    data = EpisodicDataset(
+        build(folders, train_images=3), shots=3, protocol=dict(type=protocol, runs=1, episodes=40), **TEST_PIPELINES
+    )
     assert {e.query for e in data.episodes} == set(names(data.dataset))
     for episode in data.episodes:
         assert set(episode.supports) <= {f'{episode.class_name}/{k}' for k in (1, 2, 3)}
@@ -82,9 +85,16 @@ def test_a_frozen_list_of_a_copy(folders, tmp_path):
     assert again.metainfo['episodes_hash'] == read_episodes(tmp_path / 'e.jsonl')[0]['hash']
 
 
-@pytest.mark.parametrize('text, message', [
-    ('ant/1\nant/1\n', 'ant/1 is named twice .*train.txt'), ('ant/1.jpg\n', r'1 of 1 training .* ant/1\.jpg'),
-    ('1\n', '1 is no CLASS/K'), ('\n', 'is empty'), ('eel/1\n', 'class eel has no folder')])
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('ant/1\nant/1\n', 'ant/1 is named twice .*train.txt'),
+        ('ant/1.jpg\n', r'1 of 1 training .* ant/1\.jpg'),
+        ('1\n', '1 is no CLASS/K'),
+        ('\n', 'is empty'),
+        ('eel/1\n', 'class eel has no folder'),
+    ],
+)
 def test_lists_that_are_wrong(folders, text, message):
     (folders / 'train.txt').write_text(text)
     with pytest.raises((ValueError, FileNotFoundError), match=message):

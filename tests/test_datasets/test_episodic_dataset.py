@@ -34,8 +34,7 @@ test_set.__test__ = False
 
 
 def train_set(root, *, shots=1, fold=1, **kwargs):
-    return EpisodicDataset(pascal(root, 'train', fold=fold), shots=shots,
-                           **{**TRAIN_PIPELINES, **kwargs})
+    return EpisodicDataset(pascal(root, 'train', fold=fold), shots=shots, **{**TRAIN_PIPELINES, **kwargs})
 
 
 def test_test_item(voc):
@@ -48,8 +47,11 @@ def test_test_item(voc):
     assert query.gt_sem_seg.data.unique().tolist() == [0, 1, 255]
     assert (query.gt_sem_seg.data == 1).sum() == BIG
     episode = dataset.episodes[3]
-    assert (query.run, query.episode, query.class_name) == (0, 3, 'chair') == (
-        episode.run, episode.episode, episode.class_name)
+    assert (
+        (query.run, query.episode, query.class_name)
+        == (0, 3, 'chair')
+        == (episode.run, episode.episode, episode.class_name)
+    )
     assert (query.class_id, query.base_index) == (9, -1)
     assert query.ori_shape == (HEIGHT, WIDTH) and query.restore_shape == (WIDTH, WIDTH)
     assert query.img_shape == (48, 48) and query.img_path.endswith(f'{episode.query}.jpg')
@@ -107,10 +109,19 @@ def test_metainfo(voc):
 def summary(batch):
     """What decides about an episode, in order."""
     inputs, samples = batch['inputs'], batch['data_samples']
-    return [(s.run, s.episode, s.class_id, s.img_path, tuple(s.support_paths),
-             inputs['query'][b].sum().item(), inputs['support'][0][b].sum().item(),
-             samples['support'][0][b].gt_sem_seg.data.sum().item())
-            for b, s in enumerate(samples['query'])]
+    return [
+        (
+            s.run,
+            s.episode,
+            s.class_id,
+            s.img_path,
+            tuple(s.support_paths),
+            inputs['query'][b].sum().item(),
+            inputs['support'][0][b].sum().item(),
+            samples['support'][0][b].gt_sem_seg.data.sum().item(),
+        )
+        for b, s in enumerate(samples['query'])
+    ]
 
 
 def test_episodes_are_the_same_for_any_workers_and_batch(voc):
@@ -145,9 +156,16 @@ def test_collated_supports_are_shot_major(voc):
 
 def test_training_workers_draw_differently(voc):
     from functools import partial
+
     init = partial(worker_init_fn, num_workers=2, rank=0, seed=5)
-    loader = DataLoader(train_set(voc), batch_size=1, num_workers=2, collate_fn=pseudo_collate,
-                        worker_init_fn=init, persistent_workers=True)
+    loader = DataLoader(
+        train_set(voc),
+        batch_size=1,
+        num_workers=2,
+        collate_fn=pseudo_collate,
+        worker_init_fn=init,
+        persistent_workers=True,
+    )
     first, second = ([summary(b)[0][3:5] for b in loader] for _ in range(2))
     assert first != second  # the next epoch has other supports for the same queries
     assert [q for q, _ in first] == [q for q, _ in second]
@@ -168,13 +186,11 @@ def test_support_control(voc, kind):
     right, wrong = test_set(voc, shots=2), test_set(voc, shots=2, support_control=kind)
     assert wrong.metainfo['support_control'] == kind
     assert wrong.metainfo['episodes_hash'] == right.metainfo['episodes_hash']
-    allowed = set(right.dataset.novel_class_ids if kind == 'wrong_novel' else
-                  right.dataset.base_class_ids)
+    allowed = set(right.dataset.novel_class_ids if kind == 'wrong_novel' else right.dataset.base_class_ids)
     used = set()
     for i in range(len(right)):
         a, b = right[i]['data_samples'], wrong[i]['data_samples']
-        assert (a['query'].img_path, a['query'].class_id) == (b['query'].img_path,
-                                                              b['query'].class_id)
+        assert (a['query'].img_path, a['query'].class_id) == (b['query'].img_path, b['query'].class_id)
         assert torch.equal(a['query'].gt_sem_seg.data, b['query'].gt_sem_seg.data)
         classes = {s.class_id for s in b['support']}
         assert len(classes) == 1 and classes <= allowed - {b['query'].class_id}
@@ -186,8 +202,10 @@ def test_support_control(voc, kind):
             place = wrong.dataset.positions_of([support.img_path.split('/')[-1][:-4]])[0]
             assert b['query'].class_id not in wrong.dataset.labels_of(place)
     assert len(used) >= 3
-    assert test_set(voc, shots=2, support_control=kind)[7]['data_samples']['query'].support_paths \
+    assert (
+        test_set(voc, shots=2, support_control=kind)[7]['data_samples']['query'].support_paths
         == wrong[7]['data_samples']['query'].support_paths
+    )
 
 
 def test_support_control_needs_episodes_and_other_classes(voc, tmp_path):
@@ -228,8 +246,9 @@ def test_frozen_list_that_does_not_fit(voc, tmp_path):
 # ---------------------------------------------------------------- bad input
 
 
-@pytest.mark.parametrize('wrong, message', [
-    (dict(shots=0), '`shots` is 0'), (dict(support_control='other'), 'support_control')])
+@pytest.mark.parametrize(
+    'wrong, message', [(dict(shots=0), '`shots` is 0'), (dict(support_control='other'), 'support_control')]
+)
 def test_wrong_options(voc, wrong, message):
     with pytest.raises(ValueError, match=message):
         test_set(voc, **wrong)
@@ -273,9 +292,12 @@ def test_empty_support_mask_is_told_once(tmp_path, logged):
     tiny = write_voc(tmp_path, val={f'i{k}': [(3, 1), (8, 3)] for k in range(4)})
     small = dict(type='ResizeLongSide', size=8)
     support = [*TEST_PIPELINES['support_pipeline'][:2], small, dict(type='PackEpisodeInputs')]
-    dataset = EpisodicDataset(pascal(tiny, fold=1, candidate_area=2), protocol=BALANCED,
-                              query_pipeline=TEST_PIPELINES['query_pipeline'],
-                              support_pipeline=support)
+    dataset = EpisodicDataset(
+        pascal(tiny, fold=1, candidate_area=2),
+        protocol=BALANCED,
+        query_pipeline=TEST_PIPELINES['query_pipeline'],
+        support_pipeline=support,
+    )
     for i in range(3):
         assert not (dataset[i]['data_samples']['support'][0].gt_sem_seg.data == 1).any()
     told = [m for m in logged if 'support mask is empty' in m]

@@ -9,8 +9,7 @@ from PIL import Image
 from mmfss.datasets import COCO20iDataset, FewShotSegDataset
 from mmfss.registry import DATASETS
 
-STAGE1 = [dict(type='LoadFewShotImage'), dict(type='LoadAnnotations'),
-          dict(type='mmseg.PackSegInputs')]
+STAGE1 = [dict(type='LoadFewShotImage'), dict(type='LoadAnnotations'), dict(type='mmseg.PackSegInputs')]
 
 
 def build(root, phase='val', **kwargs):
@@ -38,11 +37,10 @@ def test_validation_keeps_candidates_of_novel_classes(voc):
     dataset = build(voc, fold=1)  # novel 6..10
     names = [dataset.get_data_info(i)['name'] for i in range(len(dataset))]
     assert names == [name for name in scenes('val') if 6 <= int(name[4:6]) <= 10]
-    assert [dataset.name(dataset.position(i)) for i in dataset.candidates(8)] == [
-        f'val_08_{k}' for k in range(4)]
+    assert [dataset.name(dataset.position(i)) for i in dataset.candidates(8)] == [f'val_08_{k}' for k in range(4)]
     info = dataset.get_data_info(3)  # val_06_3: class 6, and a little of class 7
     assert info['class_ids'] == (6, 7) and info['img_path'].endswith('val_06_3.jpg')
-    assert dataset.get_data_info(19)['class_ids'] == (10, )  # 11 is not novel
+    assert dataset.get_data_info(19)['class_ids'] == (10,)  # 11 is not novel
 
 
 def test_training_leaves_out_images_with_novel_classes(voc):
@@ -86,8 +84,8 @@ def test_a_class_without_images_is_told_once(tmp_path, logged):
     images = {name: parts for name, parts in scenes('val').items() if name[4:6] != '03'}
     build(write_voc(tmp_path, val=images), fold=0)
     assert [m for m in logged if 'bird' in m] == [
-        f'val images of fold 0: no image in which bird covers {AREA} pixels or more; episodes '
-        'leave this class out.']
+        f'val images of fold 0: no image in which bird covers {AREA} pixels or more; episodes leave this class out.'
+    ]
 
 
 def test_subsets_draw_from_themselves(voc):
@@ -99,8 +97,12 @@ def test_subsets_draw_from_themselves(voc):
 
 def test_any_classes_and_split(voc):
     classes = ['background', *(f'c{i}' for i in range(1, 21))]
-    config = pascal(voc, metainfo=dict(classes=classes), novel_classes=['c2', 5],
-                    data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClassAug'))
+    config = pascal(
+        voc,
+        metainfo=dict(classes=classes),
+        novel_classes=['c2', 5],
+        data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClassAug'),
+    )
     dataset = DATASETS.build({**config, 'type': FewShotSegDataset})
     assert dataset.novel_class_ids == (2, 5) and len(dataset) == 8
     for wrong in (['c2', 'cat'], [], [0, 3]):
@@ -115,8 +117,7 @@ def test_coco_folds(tmp_path, scheme, novel):
     for name in ('z', 'a'):
         Image.new('RGB', (WIDTH, HEIGHT)).save(tmp_path / f'val2014/{name}.jpg')
         Image.new('L', (WIDTH, HEIGHT), novel[0]).save(tmp_path / f'annotations/val2014/{name}.png')
-    dataset = COCO20iDataset(data_root=str(tmp_path), fold=1, scheme=scheme, phase='val',
-                             candidate_area=AREA)
+    dataset = COCO20iDataset(data_root=str(tmp_path), fold=1, scheme=scheme, phase='val', candidate_area=AREA)
     assert dataset.novel_class_ids[:3] == novel and len(dataset.novel_class_ids) == 20
     assert len(dataset.class_names) == 81 and dataset.class_names[79] == 'hair drier'
     assert [dataset.get_data_info(i)['name'] for i in range(2)] == ['a', 'z']
@@ -190,8 +191,9 @@ def test_a_class_named_twice(voc):
         DATASETS.build({**config, 'type': FewShotSegDataset})
 
 
-@pytest.mark.parametrize('wrong', [dict(labels='all'), dict(image_filter='x'),
-                                   dict(candidate_area=0), dict(reduce_zero_label=True)])
+@pytest.mark.parametrize(
+    'wrong', [dict(labels='all'), dict(image_filter='x'), dict(candidate_area=0), dict(reduce_zero_label=True)]
+)
 def test_wrong_options_name_their_key(voc, wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         build(voc, **wrong)

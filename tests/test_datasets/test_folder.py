@@ -28,8 +28,9 @@ def test_classes_images_and_masks(tmp_path, mode):
     assert dataset.base_class_ids == (1, 2) and dataset.novel_class_ids == (3, 4)
     assert len(dataset) == 22 and dataset.get_data_info(10)['name'] == 'bee/11'  # numbers in order
     assert len(dataset.candidates(3)) == 11 and dataset._index.areas(4)[33] == 15 * 13
-    episodes = EpisodicDataset(dataset, shots=2, protocol=dict(type='BalancedProtocol', runs=1, episodes=4),
-                               **TEST_PIPELINES)
+    episodes = EpisodicDataset(
+        dataset, shots=2, protocol=dict(type='BalancedProtocol', runs=1, episodes=4), **TEST_PIPELINES
+    )
     item = episodes[0]['data_samples']
     query = item['query']
     area = int((query.gt_sem_seg.data == 1).sum())
@@ -45,8 +46,12 @@ def test_training_and_base_labels(folders):
     item = EpisodicDataset(dataset, **TRAIN_PIPELINES)[12]['data_samples']['query']
     assert item.class_name == 'cow' and item.base_index == 1
     assert set(item.gt_base_seg.data.unique().tolist()) <= {0, 2, 255}
-    stage1 = build(folders, 'train', labels='base', pipeline=[
-        dict(type='LoadFewShotImage'), dict(type='LoadAnnotations'), dict(type='mmseg.PackSegInputs')])
+    stage1 = build(
+        folders,
+        'train',
+        labels='base',
+        pipeline=[dict(type='LoadFewShotImage'), dict(type='LoadAnnotations'), dict(type='mmseg.PackSegInputs')],
+    )
     labels = stage1[12]['data_samples'].gt_sem_seg.data
     assert labels.unique().tolist() == [0, 2] and (labels == 2).sum() == 15 * 12
 
@@ -109,6 +114,7 @@ def test_real_folders(shared):
     novel = ['cheetah', 'elephant', 'goose', 'kite', 'panda', 'windmill']
     dataset = FolderFewShotDataset(data_root=str(shared / 'data/icoseg_mini'), phase='val', novel_classes=novel)
     assert len(dataset.class_names) == 27 and len(dataset) == 113
-    episodes = EpisodicDataset(dataset, shots=5, protocol=dict(type='BalancedProtocol', runs=1, episodes=60),
-                               **TEST_PIPELINES)
+    episodes = EpisodicDataset(
+        dataset, shots=5, protocol=dict(type='BalancedProtocol', runs=1, episodes=60), **TEST_PIPELINES
+    )
     assert len(episodes) == 60 and (episodes[7]['data_samples']['query'].gt_sem_seg.data == 1).any()

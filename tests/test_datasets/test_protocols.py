@@ -75,8 +75,7 @@ def test_others():
 
 def test_hash_stays_what_it_is(data):
     episodes = BalancedProtocol(runs=1, episodes=10, seed=0).sample(data, 2)
-    assert episodes_hash(episodes) == (
-        '20c11266b125d847187fcfa7f32cedce8a1a84fce835a870bd065fdac08dfc9a')
+    assert episodes_hash(episodes) == ('20c11266b125d847187fcfa7f32cedce8a1a84fce835a870bd065fdac08dfc9a')
 
 
 def test_bam_follows_the_list(data):
@@ -116,7 +115,7 @@ def test_min_images_restricts_the_classes(tmp_path, logged):
     data = DATASETS.build(pascal(write_voc(tmp_path, val=images), fold=1))
     protocol = BalancedProtocol(runs=1, episodes=9, min_images=7)
     assert {e.class_name for e in protocol.sample(data, 1)} == {'car'}
-    assert protocol.eval_classes(data) == (7, )
+    assert protocol.eval_classes(data) == (7,)
     assert any('left out' in m and 'bus (4)' in m for m in logged)
     queries = {e.query for e in BamProtocol(runs=1, episodes=9, min_images=7).sample(data, 1)}
     assert queries <= {'val_06_3', *(f'{n}_{k}' for n in ('val_07', 'more') for k in range(4))}

@@ -12,8 +12,11 @@ from mmfss.datasets.few_shot_dataset import build_transforms
 
 # spec: fold -> training images, validation images, training without the filter, per novel class
 COUNTS = {
-    0: (4208, 364, 4760, [81, 63, 89, 61, 71]), 1: (3726, 445, 4588, [70, 100, 118, 110, 69]),
-    2: (2752, 592, 4097, [73, 125, 76, 74, 386]), 3: (4510, 336, 5108, [63, 53, 90, 82, 69])}
+    0: (4208, 364, 4760, [81, 63, 89, 61, 71]),
+    1: (3726, 445, 4588, [70, 100, 118, 110, 69]),
+    2: (2752, 592, 4097, [73, 125, 76, 74, 386]),
+    3: (4510, 336, 5108, [63, 53, 90, 82, 69]),
+}
 # RGB; float32, as the reference means were accumulated in it
 MEAN = np.array([123.675, 116.28, 103.53], np.float32)
 STD = np.array([58.395, 57.12, 57.375], np.float32)
@@ -32,13 +35,20 @@ def all_masks(shared, tmp_path_factory):
 @pytest.mark.parametrize('fold', range(4))
 def test_published_counts_of_pascal5i(all_masks, fold):
     # There are masks only: they stand for their images too.
-    options = dict(data_root=str(all_masks), fold=fold, img_suffix='.png', data_prefix=dict(
-        img_path='SegmentationClassAug', seg_map_path='SegmentationClassAug'))
+    options = dict(
+        data_root=str(all_masks),
+        fold=fold,
+        img_suffix='.png',
+        data_prefix=dict(img_path='SegmentationClassAug', seg_map_path='SegmentationClassAug'),
+    )
     train = dict(ann_file='ImageSets/train_5953.txt', **options)
     val = Pascal5iDataset(ann_file='ImageSets/voc_val.txt', phase='val', **options)
-    found = (len(Pascal5iDataset(**train)), len(val),
-             len(Pascal5iDataset(exclude_novel=False, **train)),
-             [len(val.candidates(c)) for c in val.novel_class_ids])
+    found = (
+        len(Pascal5iDataset(**train)),
+        len(val),
+        len(Pascal5iDataset(exclude_novel=False, **train)),
+        [len(val.candidates(c)) for c in val.novel_class_ids],
+    )
     assert found == COUNTS[fold]
     listed = (all_masks / 'ImageSets/voc_val.txt').read_text().split()
     names = [val.get_data_info(i)['name'] for i in range(len(val))]
@@ -50,10 +60,14 @@ def test_test_geometry_of_the_reference(shared, case):
     reference = np.load(shared / 'golden/pipeline.npz')
     gold = {key[2:]: reference[key] for key in reference.files if key.startswith(f'{case}_')}
     dataset = Pascal5iDataset(
-        data_root=str(shared / 'data/pascal5i_mini/VOC2012'), fold=int(gold['fold']), phase='val',
-        ann_file='ImageSets/Segmentation/val.txt', image_filter='none', candidate_area=512)
-    image, resize = dict(type='LoadFewShotImage'), dict(type='ResizeLongSide',
-                                                        size=int(gold['size']))
+        data_root=str(shared / 'data/pascal5i_mini/VOC2012'),
+        fold=int(gold['fold']),
+        phase='val',
+        ann_file='ImageSets/Segmentation/val.txt',
+        image_filter='none',
+        candidate_area=512,
+    )
+    image, resize = dict(type='LoadFewShotImage'), dict(type='ResizeLongSide', size=int(gold['size']))
     labels = dict(type='LoadFewShotAnnotations', with_base=True)
 
     def run(*steps):
@@ -76,15 +90,23 @@ def test_test_geometry_of_the_reference(shared, case):
 
 @pytest.mark.parametrize('fold, images', [(1, 197), (2, 230), (3, 78)])
 def test_small_real_pascal(shared, fold, images, logged):
-    source = dict(type='Pascal5iDataset', data_root=str(shared / 'data/pascal5i_mini/VOC2012'),
-                  ann_file='ImageSets/Segmentation/val.txt', fold=fold, phase='val',
-                  candidate_area=512)
+    source = dict(
+        type='Pascal5iDataset',
+        data_root=str(shared / 'data/pascal5i_mini/VOC2012'),
+        ann_file='ImageSets/Segmentation/val.txt',
+        fold=fold,
+        phase='val',
+        candidate_area=512,
+    )
     load, pack = dict(type='LoadFewShotImage'), dict(type='PackEpisodeInputs')
     labels, resize = dict(type='LoadFewShotAnnotations'), dict(type='ResizeLongSide', size=257)
     dataset = EpisodicDataset(
-        source, shots=5, query_pipeline=[load, resize, labels, pack],
+        source,
+        shots=5,
+        query_pipeline=[load, resize, labels, pack],
         support_pipeline=[load, labels, resize, pack],
-        protocol=dict(type='BalancedProtocol', runs=3, episodes=300, min_images=14))
+        protocol=dict(type='BalancedProtocol', runs=3, episodes=300, min_images=14),
+    )
     assert len(dataset.dataset) == images and len(dataset) == 900
     assert all((s.gt_sem_seg.data == 1).any() for s in dataset[7]['data_samples']['support'])
     assert (fold == 3) == any('train covers' in m for m in logged)  # a class without images

@@ -30,8 +30,11 @@ def shapes(tmp_path_factory) -> Path:
 
 
 def digests(root: Path) -> dict[str, str]:
-    return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(root.rglob('*')) if path.is_file()}
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob('*'))
+        if path.is_file()
+    }
 
 
 def masks(root: Path, split: str) -> list[np.ndarray]:
@@ -40,8 +43,7 @@ def masks(root: Path, split: str) -> list[np.ndarray]:
 
 
 def test_layout(shapes):
-    names = {s: (shapes / f'ImageSets/Segmentation/{s}.txt').read_text().split()
-             for s in ('train', 'val')}
+    names = {s: (shapes / f'ImageSets/Segmentation/{s}.txt').read_text().split() for s in ('train', 'val')}
     assert [len(names['train']), len(names['val'])] == [SPEC.train, SPEC.val]
     for name in names['train'] + names['val']:
         image = Image.open(shapes / f'JPEGImages/{name}.jpg')
@@ -135,7 +137,7 @@ def test_classes_are_combinations():
     pairs = [(shape.silhouette, shape.pattern) for shape in SHAPE_CLASSES]
     assert len(set(pairs)) == 20
     for fold in range(4):
-        novel = pairs[5 * fold:5 * fold + 5]
+        novel = pairs[5 * fold : 5 * fold + 5]
         base = [pair for pair in pairs if pair not in novel]
         # every part of a novel class occurs in some base class, never both together
         assert {s for s, _ in novel} <= {s for s, _ in base}
@@ -144,6 +146,7 @@ def test_classes_are_combinations():
 
 def test_palette_is_vocs():
     from mmseg.datasets import PascalVOCDataset
+
     ours = np.reshape(voc_palette(), (256, 3))[:21]
     assert np.array_equal(ours, PascalVOCDataset.METAINFO['palette'])
 
@@ -175,8 +178,13 @@ def test_contact_sheet(shapes):
 
 @pytest.mark.parametrize('fold', range(4))
 def test_dataset_class_reads_it(shapes, fold):
-    dataset = ShapesDataset(data_root=str(shapes), ann_file='ImageSets/Segmentation/val.txt',
-                            fold=fold, phase='val', candidate_area=int(0.02 * SPEC.size**2))
+    dataset = ShapesDataset(
+        data_root=str(shapes),
+        ann_file='ImageSets/Segmentation/val.txt',
+        fold=fold,
+        phase='val',
+        candidate_area=int(0.02 * SPEC.size**2),
+    )
     assert dataset.metainfo['class_names'] == ('background', *SHAPE_CLASS_NAMES)
     assert dataset.novel_class_ids == tuple(range(5 * fold + 1, 5 * fold + 6))
     assert len(dataset) >= 5 and all(len(dataset.candidates(c)) for c in dataset.novel_class_ids)

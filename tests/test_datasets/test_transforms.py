@@ -26,8 +26,7 @@ BASE_MAP[[2, 255]] = 1, 255
 
 def results(h=30, w=50, labels=True):
     rng = np.random.default_rng(0)
-    out = dict(img=rng.uniform(0, 255, (h, w, 3)).astype(np.float32), seg_fields=[],
-               ori_shape=(h, w))
+    out = dict(img=rng.uniform(0, 255, (h, w, 3)).astype(np.float32), seg_fields=[], ori_shape=(h, w))
     if labels:
         out['gt_seg_map'] = np.zeros((h, w), np.uint8)
         out['gt_seg_map'][10:20, 10:20] = 1
@@ -37,8 +36,13 @@ def results(h=30, w=50, labels=True):
 
 
 def test_loading_makes_both_label_maps(voc):
-    info = dict(img_path=str(jpeg(voc, 'val_01_3')), seg_map_path=str(png(voc, 'val_01_3')),
-                class_id=1, base_label_map=BASE_MAP, seg_fields=[])
+    info = dict(
+        img_path=str(jpeg(voc, 'val_01_3')),
+        seg_map_path=str(png(voc, 'val_01_3')),
+        class_id=1,
+        base_label_map=BASE_MAP,
+        seg_fields=[],
+    )
     out = LoadFewShotAnnotations(with_base=True)(LoadFewShotImage()(info))
     raw = np.asarray(Image.open(png(voc, 'val_01_3')))
     assert out['img'].dtype == np.float32 and out['ori_shape'] == (HEIGHT, WIDTH)
@@ -64,7 +68,8 @@ def test_truncated_jpeg_with_a_whole_thumbnail_and_a_png(tmp_path):
     small = Image.new('RGB', (8, 8))
     small.save(tmp_path / 'thumb.jpg')
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(
-        tmp_path / 'a.jpg', comment=(tmp_path / 'thumb.jpg').read_bytes())
+        tmp_path / 'a.jpg', comment=(tmp_path / 'thumb.jpg').read_bytes()
+    )
     file = tmp_path / 'a.jpg'
     assert LoadFewShotImage()(dict(img_path=str(file)))['img'].shape == (64, 64, 3)
     file.write_bytes(file.read_bytes()[:-300])
@@ -81,16 +86,17 @@ def test_corrupt_mask_is_named(own_voc):
         LoadFewShotAnnotations()(dict(seg_map_path=str(file), class_id=1))
 
 
-@pytest.mark.parametrize('h, w, new', [(30, 50, (24, 40)), (50, 30, (24, 40)[::-1]),
-                                       (375, 500, (32, 40)), (3, 500, (8, 40))])
+@pytest.mark.parametrize(
+    'h, w, new', [(30, 50, (24, 40)), (50, 30, (24, 40)[::-1]), (375, 500, (32, 40)), (3, 500, (8, 40))]
+)
 def test_resize_long_side(h, w, new):
     out = ResizeLongSide(size=47)(results(h, w))
     assert out['img'].shape == (47, 47, 3) and out['img_shape'] == (47, 47)
-    assert out['restore_shape'] == (max(h, w), ) * 2 and out['ori_shape'] == (h, w)
-    assert (out['img'][new[0]:] == 0).all() and (out['img'][:, new[1]:] == 0).all()
-    assert (out['img'][:new[0], :new[1]] > 0).any(axis=-1).all()
+    assert out['restore_shape'] == (max(h, w),) * 2 and out['ori_shape'] == (h, w)
+    assert (out['img'][new[0] :] == 0).all() and (out['img'][:, new[1] :] == 0).all()
+    assert (out['img'][: new[0], : new[1]] > 0).any(axis=-1).all()
     for key in ('gt_seg_map', 'gt_base_map'):
-        assert (out[key] != 255)[:new[0], :new[1]].all()
+        assert (out[key] != 255)[: new[0], : new[1]].all()
         assert (out[key] == 255).sum() == 47 * 47 - new[0] * new[1]
 
 
@@ -109,8 +115,7 @@ def test_squash_resize():
 
 def test_random_scale_stays_in_range():
     np.random.seed(0)
-    sizes = {RandomScale(ratio_range=(0.5, 2.0))(results(100, 60))['img'].shape[:2]
-             for _ in range(50)}
+    sizes = {RandomScale(ratio_range=(0.5, 2.0))(results(100, 60))['img'].shape[:2] for _ in range(50)}
     assert len(sizes) > 20
     assert all(50 <= h <= 200 and abs(w - 0.6 * h) <= 1 for h, w in sizes)
     out = RandomScale(ratio_range=(2, 2))(results())
@@ -124,15 +129,16 @@ def test_crop_fills_around_the_centre():
     assert out['img'].shape == (61, 61, 3) and out['img_shape'] == (61, 61)
     assert out['img'][0, 0].tolist() == [1, 2, 3] and out['gt_seg_map'][0, 0] == 255
     # 31 rows too few: 15 above, 16 below; 11 columns: 5 left, 6 right
-    assert np.array_equal(out['gt_seg_map'] != 255, np.pad(np.ones((30, 50), bool),
-                                                          ((15, 16), (5, 6))))
+    assert np.array_equal(out['gt_seg_map'] != 255, np.pad(np.ones((30, 50), bool), ((15, 16), (5, 6))))
     assert np.array_equal(out['gt_base_map'] == 7, out['gt_seg_map'] == 1)
 
 
 def test_crop_keeps_the_foreground():
     np.random.seed(0)
-    kept, plain = ([ForegroundCrop(crop_size=22, keep=keep)(results(60, 60))['gt_seg_map'].sum()
-                    for _ in range(100)] for keep in (0.85, 0))
+    kept, plain = (
+        [ForegroundCrop(crop_size=22, keep=keep)(results(60, 60))['gt_seg_map'].sum() for _ in range(100)]
+        for keep in (0.85, 0)
+    )
     assert np.mean(np.array(kept) >= 85) > 0.9 > 0.5 > np.mean(np.array(plain) >= 85)
 
 
@@ -160,8 +166,10 @@ def test_blur():
 
 def test_mmsegs_transforms_move_both_label_maps():
     np.random.seed(0)
-    for config in (dict(type='mmseg.RandomRotate', prob=1.0, degree=10, pad_val=(1, 2, 3)),
-                   dict(type='mmseg.RandomFlip', prob=1.0)):
+    for config in (
+        dict(type='mmseg.RandomRotate', prob=1.0, degree=10, pad_val=(1, 2, 3)),
+        dict(type='mmseg.RandomFlip', prob=1.0),
+    ):
         out = TRANSFORMS.build(config)(results())
         assert np.array_equal(out['gt_base_map'] == 7, out['gt_seg_map'] == 1)
         assert not np.array_equal(out['gt_seg_map'], results()['gt_seg_map'])

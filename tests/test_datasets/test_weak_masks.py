@@ -23,6 +23,7 @@ def two_objects() -> np.ndarray:
 def ragged(seed: int) -> np.ndarray:
     """Random blobs, some of a single pixel."""
     import cv2
+
     noise = np.random.default_rng(seed).normal(size=(90, 70)).astype(np.float32)
     return cv2.GaussianBlur(noise, (9, 9), 0) > 0.12
 
@@ -54,7 +55,7 @@ def test_strokes_and_clicks_lie_in_every_component(draw_weak, seed):
 
 def test_scribble_follows_a_bent_object():
     drawn = draw_scribbles(two_objects(), Draw(1), 5)
-    (_, long), = [c for c in components(drawn[:, :70])]
+    ((_, long),) = [c for c in components(drawn[:, :70])]
     assert max(long.shape) > 30 and drawn.sum() < two_objects().sum() / 2
     assert draw_points(two_objects(), Draw(1), 4).sum() < 120
 
@@ -133,8 +134,9 @@ def test_one_line_in_a_test_config(voc, kind):
         a, b = plain[i], weak[i]
         assert torch.equal(a['data_samples']['query'].gt_sem_seg.data, b['data_samples']['query'].gt_sem_seg.data)
         assert torch.equal(a['inputs']['support'][0], b['inputs']['support'][0])
-    assert any(not torch.equal(mask, plain[i]['data_samples']['support'][0].gt_sem_seg.data)
-               for i, mask in first.items())
+    assert any(
+        not torch.equal(mask, plain[i]['data_samples']['support'][0].gt_sem_seg.data) for i, mask in first.items()
+    )
 
 
 def test_in_training_and_as_a_transform_of_the_pipeline(voc):

@@ -33,23 +33,30 @@ def write(root, images, masks, suffixes, values, ignore):
 def ade(tmp_path):
     """wall 1, building 2, sky 3 in the masks, 0 for everything else; recursive folders, as they come."""
     write(tmp_path, 'images/training', 'annotations/training', ('.jpg', '.png'), (1, 2, 3), 0)
-    return dict(type='mmseg.ADE20KDataset', data_root=str(tmp_path),
-                data_prefix=dict(img_path='images/training', seg_map_path='annotations/training'))
+    return dict(
+        type='mmseg.ADE20KDataset',
+        data_root=str(tmp_path),
+        data_prefix=dict(img_path='images/training', seg_map_path='annotations/training'),
+    )
 
 
 @pytest.fixture
 def cityscapes(tmp_path):
     """road 0, car 13, bicycle 18 and 255."""
-    write(tmp_path, 'leftImg8bit/val', 'gtFine/val', ('_leftImg8bit.png', '_gtFine_labelTrainIds.png'), (0, 13, 18),
-          255)
-    return dict(type='mmseg.CityscapesDataset', data_root=str(tmp_path),
-                data_prefix=dict(img_path='leftImg8bit/val', seg_map_path='gtFine/val'))
+    write(
+        tmp_path, 'leftImg8bit/val', 'gtFine/val', ('_leftImg8bit.png', '_gtFine_labelTrainIds.png'), (0, 13, 18), 255
+    )
+    return dict(
+        type='mmseg.CityscapesDataset',
+        data_root=str(tmp_path),
+        data_prefix=dict(img_path='leftImg8bit/val', seg_map_path='gtFine/val'),
+    )
 
 
 def test_label_zero_is_left_out(ade):
     dataset = WrappedFewShotDataset(source=ade, novel_classes=['sky'], phase='val', **RULES)
     assert len(dataset.class_names) == 151 and dataset.class_names[:4] == ('background', 'wall', 'building', 'sky')
-    assert dataset.novel_class_ids == (3, ) and len(dataset.base_class_ids) == 149
+    assert dataset.novel_class_ids == (3,) and len(dataset.base_class_ids) == 149
     names = [dataset.get_data_info(i)['name'] for i in range(len(dataset))]
     assert sorted(names) == ['town_0/2', 'town_0/4', 'town_1/1', 'town_1/5']
     episodes = EpisodicDataset(dataset, protocol=dict(type='BalancedProtocol', runs=1, episodes=3), **TEST_PIPELINES)
@@ -59,8 +66,14 @@ def test_label_zero_is_left_out(ade):
 
 
 def test_base_labels_of_ade(ade):
-    options = dict(source=ade, novel_classes=['building'], base_classes=['wall', 'sky'], phase='train',
-                   exclude_novel=False, **RULES)
+    options = dict(
+        source=ade,
+        novel_classes=['building'],
+        base_classes=['wall', 'sky'],
+        phase='train',
+        exclude_novel=False,
+        **RULES,
+    )
     dataset = WrappedFewShotDataset(labels='base', image_filter='none', pipeline=STAGE1, **options)
     assert dataset.metainfo['classes'] == ('background', 'wall', 'sky')
     values = {dataset.get_data_info(i)['name']: dataset[i]['data_samples'].gt_sem_seg.data for i in range(6)}
@@ -85,8 +98,12 @@ def test_cityscapes(cityscapes):
 
 
 def test_a_source_with_background(voc):
-    source = dict(type='mmseg.PascalVOCDataset', data_root=str(voc), ann_file='ImageSets/Segmentation/val.txt',
-                  data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClassAug'))
+    source = dict(
+        type='mmseg.PascalVOCDataset',
+        data_root=str(voc),
+        ann_file='ImageSets/Segmentation/val.txt',
+        data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClassAug'),
+    )
     dataset = WrappedFewShotDataset(source=source, novel_classes=['cat', 'cow'], phase='val', **RULES)
     assert dataset.novel_class_ids == (8, 10) and len(dataset.candidates(8)) == 4
     assert dataset.class_names[0] == 'background'

@@ -40,11 +40,16 @@ class ToyDataset(Dataset):
     def __init__(self, fold=0, class_names=NAMES, base=(1, 2)):
         novel = tuple(i for i in range(1, len(class_names)) if i not in base)
         self.metainfo = dict(
-            classes=('background', *(class_names[i] for i in base)), class_names=tuple(class_names),
-            fold=fold, base_class_ids=tuple(base), novel_class_ids=novel, shots=1)
+            classes=('background', *(class_names[i] for i in base)),
+            class_names=tuple(class_names),
+            fold=fold,
+            base_class_ids=tuple(base),
+            novel_class_ids=novel,
+            shots=1,
+        )
 
     def __getitem__(self, i):
-        return dict(inputs=torch.full((2, ), float(i)))
+        return dict(inputs=torch.full((2,), float(i)))
 
     def __len__(self):
         return 4
@@ -65,8 +70,7 @@ class ToyMetric(BaseMetric):
         return dict(mIoU=self.scores.pop(0) if len(self.scores) > 1 else self.scores[0])
 
 
-def toy_config(work_dir, epochs=2, fold=0, model=None, dataset=None, scores=(10.0, 20.0, 30.0),
-               **fields) -> Config:
+def toy_config(work_dir, epochs=2, fold=0, model=None, dataset=None, scores=(10.0, 20.0, 30.0), **fields) -> Config:
     """A config for the toys, with the checkpoint hooks of default_runtime.py.
 
     Args:
@@ -80,24 +84,28 @@ def toy_config(work_dir, epochs=2, fold=0, model=None, dataset=None, scores=(10.
     """
     data = dict(type='ToyDataset', fold=fold, **(dataset or {}))
     sampler = dict(type='DefaultSampler', shuffle=False)
-    loader = dict(batch_size=2, num_workers=0, sampler=sampler, dataset=data,
-                  collate_fn=dict(type='default_collate'))
+    loader = dict(batch_size=2, num_workers=0, sampler=sampler, dataset=data, collate_fn=dict(type='default_collate'))
     cfg = dict(
         default_scope='mmfss',
         work_dir=str(work_dir),
         fold=fold,
         model=dict(type='ToySegmentor', **(model or {})),
-        train_dataloader=loader, val_dataloader=loader, test_dataloader=loader,
+        train_dataloader=loader,
+        val_dataloader=loader,
+        test_dataloader=loader,
         val_evaluator=dict(type='ToyMetric', scores=scores),
         test_evaluator=dict(type='ToyMetric', scores=scores),
         optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01)),
-        train_cfg=dict(by_epoch=True, max_epochs=epochs), val_cfg=dict(), test_cfg=dict(),
+        train_cfg=dict(by_epoch=True, max_epochs=epochs),
+        val_cfg=dict(),
+        test_cfg=dict(),
         default_hooks=dict(
-            checkpoint=dict(type='SafeCheckpointHook', interval=1, max_keep_ckpts=1,
-                            save_best='mIoU', rule='greater'),
-            checkpoint_guard=dict(type='CheckpointGuardHook')),
+            checkpoint=dict(type='SafeCheckpointHook', interval=1, max_keep_ckpts=1, save_best='mIoU', rule='greater'),
+            checkpoint_guard=dict(type='CheckpointGuardHook'),
+        ),
         randomness=dict(seed=0),
         # mmengine tells runs of the same second apart by nothing else
         experiment_name=f'toy{next(_NUMBERS)}',
-        log_level='WARNING')
+        log_level='WARNING',
+    )
     return Config({**cfg, **fields})

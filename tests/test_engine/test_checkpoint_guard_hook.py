@@ -48,8 +48,7 @@ def test_other_classes_are_refused_unless_switched_off(tmp_path, checkpoint):
 
 
 def test_weights_may_be_ignored_by_name(tmp_path, checkpoint):
-    assert run_test(tmp_path, checkpoint, model=dict(num_classes=5),
-                    guard=dict(ignore=[r'decode_head\.']))
+    assert run_test(tmp_path, checkpoint, model=dict(num_classes=5), guard=dict(ignore=[r'decode_head\.']))
 
 
 def test_resuming_with_another_network_is_refused(tmp_path, checkpoint):

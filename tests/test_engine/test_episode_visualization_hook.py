@@ -31,10 +31,15 @@ def batch(tmp_path):
         path = str(tmp_path / f'2007_{episode}.png')
         mmcv.imwrite(np.full((24, 24, 3), 90, np.uint8), path)
         query = labelled(run=0, episode=episode, class_name='tv/monitor', img_path=path)
-        items.append(dict(
-            inputs=dict(query=torch.zeros(3, 24, 24), support=[
-                torch.full((3, 24, 24), 10. * episode + k) for k in range(2)]),
-            data_samples=dict(query=query, support=[labelled(shot=k) for k in range(2)])))
+        items.append(
+            dict(
+                inputs=dict(
+                    query=torch.zeros(3, 24, 24),
+                    support=[torch.full((3, 24, 24), 10.0 * episode + k) for k in range(2)],
+                ),
+                data_samples=dict(query=query, support=[labelled(shot=k) for k in range(2)]),
+            )
+        )
     collated = pseudo_collate(items)
     outputs = [item['data_samples']['query'].clone() for item in items]
     for output in outputs:
@@ -44,8 +49,9 @@ def batch(tmp_path):
 
 @pytest.fixture
 def runner(tmp_path):
-    visualizer = EpisodeVisualizer(name='hook', height=60, save_dir=str(tmp_path),
-                                   vis_backends=[dict(type='LocalVisBackend')])
+    visualizer = EpisodeVisualizer(
+        name='hook', height=60, save_dir=str(tmp_path), vis_backends=[dict(type='LocalVisBackend')]
+    )
     return SimpleNamespace(visualizer=visualizer, iter=40, logger=logging.getLogger('hook'))
 
 
@@ -54,13 +60,13 @@ def test_test_sheets_carry_their_episode_in_the_name(tmp_path, batch, runner):
     hook.before_test(runner)
     hook.after_test_iter(runner, 0, *batch)
     assert sorted(p.name for p in (tmp_path / 'show').iterdir()) == [
-        f'run0_ep000{i}_tv-monitor_2007_{i}_iou100.0.png' for i in range(3)]
+        f'run0_ep000{i}_tv-monitor_2007_{i}_iou100.0.png' for i in range(3)
+    ]
 
 
 def test_supports_are_those_of_the_sample(tmp_path, batch, runner, monkeypatch):
     seen = []
-    monkeypatch.setattr(runner.visualizer, 'add_datasample',
-                        lambda *args, supports, **kwargs: seen.append(supports))
+    monkeypatch.setattr(runner.visualizer, 'add_datasample', lambda *args, supports, **kwargs: seen.append(supports))
     hook = EpisodeVisualizationHook(show_dir=str(tmp_path))
     hook.after_test_iter(runner, 0, *batch)
     values = [[int(image[0, 0, 0]) for image, _ in supports] for supports in seen]

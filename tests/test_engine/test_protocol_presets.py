@@ -16,9 +16,12 @@ REPO = Path(__file__).resolve().parents[2]
 DATA = REPO / 'configs/_base_/datasets'
 # (runs, episodes, seed, side) on PASCAL and on COCO: the table of docs/protocols.md
 PUBLISHED = dict(
-    bam=((5, 1000, 123, 473), (5, 1000, 123, 641)), pfenet=((1, 5000, 321, 473), (1, 20000, 321, 641)),
-    hdmnet=((10, 1000, 123, 473), (10, 10000, 123, 633)), hsnet=((1, 1000, 0, 400), (1, 1000, 0, 400)),
-    balanced=((5, 1000, 0, 473), (5, 1000, 0, 641)))
+    bam=((5, 1000, 123, 473), (5, 1000, 123, 641)),
+    pfenet=((1, 5000, 321, 473), (1, 20000, 321, 641)),
+    hdmnet=((10, 1000, 123, 473), (10, 10000, 123, 633)),
+    hsnet=((1, 1000, 0, 400), (1, 1000, 0, 400)),
+    balanced=((5, 1000, 0, 473), (5, 1000, 0, 641)),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -101,7 +104,12 @@ def test_one_config_line(tmp_path):
     assert cfg.train_dataloader.to_dict() == train and cfg.val_dataloader.to_dict() == val
     apply_protocol(cfg)  # a config that was dumped after a test says the same
     assert [s.type for s in cfg.test_dataloader.dataset.query_pipeline] == [
-        'LoadFewShotImage', 'LoadFewShotAnnotations', 'SquashResize', 'ScoreAtNetworkSize', 'PackEpisodeInputs']
+        'LoadFewShotImage',
+        'LoadFewShotAnnotations',
+        'SquashResize',
+        'ScoreAtNetworkSize',
+        'PackEpisodeInputs',
+    ]
     # and without a preset nothing changes
     plain = Config.fromfile(DATA / 'pascal5i_episodes.py')
     before = plain.to_dict()
@@ -134,8 +142,10 @@ def test_other_folds_than_the_protocols_are_refused():
 
 def test_own_file_and_wrong_ones(tmp_path):
     own = tmp_path / 'quick.py'
-    own.write_text("_base_ = ['" + os.fspath(REPO / 'configs/_base_/protocols/bam.py') + "']\n"
-                   "test_protocol = dict(name='quick', sampling=dict(runs=1, episodes=7))\n")
+    own.write_text(
+        "_base_ = ['" + os.fspath(REPO / 'configs/_base_/protocols/bam.py') + "']\n"
+        "test_protocol = dict(name='quick', sampling=dict(runs=1, episodes=7))\n"
+    )
     cfg = preset_config(str(own))
     assert cfg.test_dataloader.dataset.protocol.episodes == 7 and protocol_name(str(own)) == 'quick'
     with pytest.raises(FileNotFoundError, match='no protocol bamm: choose one of bam, pfenet'):
@@ -143,11 +153,15 @@ def test_own_file_and_wrong_ones(tmp_path):
     own.write_text('x = 1\n')
     with pytest.raises(ValueError, match='sets no `test_protocol`'):
         read_preset(str(own))
-    for line, message in (("dict(name='q', sampling=dict(type='BamProtocol'))", 'wrong or missing.*geometry'),
-                          ("dict(name='q', sampling=dict(type='No'), geometry=dict(type='SquashResize', size=9))",
-                           "no sampling 'No'"),
-                          ("dict(name='q', sampling=dict(type='BamProtocol'), ground_truth='big', "
-                           "geometry=dict(type='SquashResize', size=9))", "ground_truth is 'big'")):
+    for line, message in (
+        ("dict(name='q', sampling=dict(type='BamProtocol'))", 'wrong or missing.*geometry'),
+        ("dict(name='q', sampling=dict(type='No'), geometry=dict(type='SquashResize', size=9))", "no sampling 'No'"),
+        (
+            "dict(name='q', sampling=dict(type='BamProtocol'), ground_truth='big', "
+            "geometry=dict(type='SquashResize', size=9))",
+            "ground_truth is 'big'",
+        ),
+    ):
         own.write_text(f'test_protocol = {line}\n')
         with pytest.raises(ValueError, match=message):
             preset_config(str(own))

@@ -10,12 +10,20 @@ from torch.utils.data import Dataset
 from mmfss.engine import ResultFileHook
 from mmfss.evaluation import read_report
 
-META = dict(class_names=('background', 'ant', 'bee'), eval_class_ids=(1, 2), fold=0, shots=1,
-            protocol='balanced', episodes_hash='f00', support_control='base')
+META = dict(
+    class_names=('background', 'ant', 'bee'),
+    eval_class_ids=(1, 2),
+    fold=0,
+    shots=1,
+    protocol='balanced',
+    episodes_hash='f00',
+    support_control='base',
+)
 
 
 class Episodes(Dataset):
     """Four made-up episodes."""
+
     metainfo = META
 
     def __len__(self):
@@ -38,13 +46,18 @@ class AllForeground(BaseModel):
 
 
 def test_the_report_lies_next_to_the_log(tmp_path):
-    loader = dict(dataset=Episodes(), batch_size=2, num_workers=0,
-                  sampler=dict(type='DefaultSampler', shuffle=False))
+    loader = dict(dataset=Episodes(), batch_size=2, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False))
     runner = Runner(
-        model=AllForeground(), work_dir=str(tmp_path), test_dataloader=loader, test_cfg=dict(),
+        model=AllForeground(),
+        work_dir=str(tmp_path),
+        test_dataloader=loader,
+        test_cfg=dict(),
         test_evaluator=dict(type='mmfss.FewShotIoUMetric', bootstrap=10),
-        custom_hooks=[dict(type='mmfss.ResultFileHook')], default_scope='mmfss',
-        experiment_name='result_file', cfg=Config(dict(a=1)))
+        custom_hooks=[dict(type='mmfss.ResultFileHook')],
+        default_scope='mmfss',
+        experiment_name='result_file',
+        cfg=Config(dict(a=1)),
+    )
     assert any(isinstance(hook, ResultFileHook) for hook in runner.hooks)
     assert runner.test()['mIoU'] > 99.99
     files = list((tmp_path / runner.timestamp).glob('results_*.json'))

@@ -21,8 +21,11 @@ def stage2(tmp_path):
     toy_config(tmp_path / 'elsewhere', experiment_name=None).dump(folder / 'toy.py')
     checkpoint = str(tmp_path / 'base' / 'base_learner.pth')
     cfg = toy_config(
-        tmp_path / 'meta', model=dict(base_checkpoint=checkpoint), experiment_name=None,
-        base_learner=dict(config=str(folder / 'toy.py'), checkpoint=checkpoint))
+        tmp_path / 'meta',
+        model=dict(base_checkpoint=checkpoint),
+        experiment_name=None,
+        base_learner=dict(config=str(folder / 'toy.py'), checkpoint=checkpoint),
+    )
     # The same file name as stage 1 on purpose: runs are told apart by it and by the second.
     cfg._filename = str(tmp_path / 'other' / 'toy.py')
     return cfg
@@ -50,8 +53,7 @@ def test_a_missing_base_learner_is_trained_first_and_says_so(stage2, said):
     runner = build_runner(stage2)
     assert runner.message_hub.instance_name != first_hub
     assert 'best_score' not in runner.message_hub.runtime_info
-    assert Path(stage2.work_dir) in Path(runner.visualizer._vis_backends['LocalVisBackend']
-                                         ._save_dir).parents
+    assert Path(stage2.work_dir) in Path(runner.visualizer._vis_backends['LocalVisBackend']._save_dir).parents
     assert Visualizer.get_current_instance() is runner.visualizer
     runner.train()
     assert (Path(stage2.work_dir) / 'epoch_2.pth').is_file()
@@ -70,10 +72,13 @@ def test_options_reach_stage_1(stage2):
     assert not (Path(stage2.base_learner.checkpoint).parent / 'epoch_2.pth').exists()
 
 
-@pytest.mark.parametrize('options, reason', [
-    (dict(model=dict(width=6)), 'another backbone'),
-    (dict(model=dict(num_classes=5)), 'another number of classes'),
-])
+@pytest.mark.parametrize(
+    'options, reason',
+    [
+        (dict(model=dict(width=6)), 'another backbone'),
+        (dict(model=dict(num_classes=5)), 'another number of classes'),
+    ],
+)
 def test_a_base_learner_of_another_network_is_refused(stage2, options, reason):
     stages.ensure_base_learner(stage2)
     stage2.base_learner.cfg_options = options
@@ -138,6 +143,7 @@ def killed_stage1(stage2, monkeypatch):
             raise Killed
 
     from mmfss.engine.hooks import CheckpointGuardHook
+
     monkeypatch.setattr(CheckpointGuardHook, 'before_train_epoch', start)
     with pytest.raises(Killed):
         stages.ensure_base_learner(stage2)
@@ -160,6 +166,7 @@ def test_a_finished_stage_1_without_its_file_only_writes_it_on_resume(stage2, mo
     path = stages.ensure_base_learner(stage2)
     path.unlink()
     from mmengine.runner import EpochBasedTrainLoop
+
     monkeypatch.setattr(EpochBasedTrainLoop, 'run_epoch', lambda *args: pytest.fail('trained'))
     assert stages.ensure_base_learner(stage2, resume=True).is_file()
 
@@ -173,6 +180,7 @@ def test_a_config_is_found_from_anywhere(tmp_path, monkeypatch):
 
 def test_stage_2_resumes_too(stage2):
     from mmfss.engine.launch import enable_resume
+
     stages.ensure_base_learner(stage2)
     stage2.train_cfg.max_epochs = 1
     Runner.from_cfg(stage2).train()
@@ -189,4 +197,5 @@ def _counting(function, runner, seen):
     def call():
         function()
         seen.append(runner.epoch)
+
     return call

@@ -33,8 +33,12 @@ def test_registered_under_the_scope():
 
 def test_values_are_plain_floats_in_percent():
     metrics, metric = run_metric([make_sample(*key) for key in SAMPLES])
-    names = [f'{lead}{key}{end}' for lead in ('', 'meta/', 'all-foreground/')
-             for key in ('mIoU', 'FB-IoU') for end in ('', '_std')]
+    names = [
+        f'{lead}{key}{end}'
+        for lead in ('', 'meta/', 'all-foreground/')
+        for key in ('mIoU', 'FB-IoU')
+        for end in ('', '_std')
+    ]
     assert set(metrics) == set(names)
     assert all(type(value) is float for value in metrics.values())
     assert 1 < metrics['mIoU'] < 100
@@ -66,8 +70,9 @@ def test_output_asked_for_but_not_given_is_an_error():
 
 def test_output_given_now_and_then_is_left_out_with_a_line(monkeypatch):
     lines = []
-    monkeypatch.setattr('mmfss.evaluation.metrics.few_shot_iou_metric.print_log',
-                        lambda text, **kwargs: lines.append(text))
+    monkeypatch.setattr(
+        'mmfss.evaluation.metrics.few_shot_iou_metric.print_log', lambda text, **kwargs: lines.append(text)
+    )
     metrics, _ = run_metric([make_sample(0, 0), make_sample(0, 1, outputs=('final',))])
     assert 'meta/mIoU' not in metrics
     assert sum('meta is not given for every episode' in line for line in lines) == 1

@@ -76,11 +76,9 @@ def test_bootstrap_holds_the_estimate_and_repeats():
     class_ids, runs = np.arange(60) % 3, np.repeat([0, 1], 30)
     interval = bootstrap_interval(counts, class_ids, runs, (0, 1, 2), samples=300)
     assert interval.shape == (2, 2, 2)
-    assert np.array_equal(
-        interval, bootstrap_interval(counts, class_ids, runs, (0, 1, 2), samples=300))
+    assert np.array_equal(interval, bootstrap_interval(counts, class_ids, runs, (0, 1, 2), samples=300))
     for m in range(2):
-        miou = np.mean([mean_iou(class_iou(counts[m][runs == r], class_ids[runs == r], (0, 1, 2)))
-                        for r in (0, 1)])
+        miou = np.mean([mean_iou(class_iou(counts[m][runs == r], class_ids[runs == r], (0, 1, 2))) for r in (0, 1)])
         fb = np.mean([fb_iou(counts[m][runs == r].sum(0)) for r in (0, 1)])
         for value, (low, high) in zip((miou, fb), interval[m], strict=True):
             assert low < value < high
@@ -92,8 +90,7 @@ def test_bootstrap_covers_the_truth_about_as_often_as_it_says():
     for seed in range(60):
         tp = rng.integers(0, 11, 80)  # IoU of the population: 5 / 10
         counts = np.stack([tp * 0, tp * 0, 10 - tp, tp], -1)[None]
-        (low, high), _ = bootstrap_interval(
-            counts, np.arange(80) % 2, np.zeros(80), (0, 1), samples=200, seed=seed)[0]
+        (low, high), _ = bootstrap_interval(counts, np.arange(80) % 2, np.zeros(80), (0, 1), samples=200, seed=seed)[0]
         hits += low <= 0.5 <= high
     assert 50 <= hits <= 60
 
@@ -101,8 +98,7 @@ def test_bootstrap_covers_the_truth_about_as_often_as_it_says():
 @pytest.mark.skipif(not GOLDEN.exists(), reason=f'no reference vectors at {GOLDEN}')
 def test_golden_metric():
     data = np.load(GOLDEN)
-    counts = np.array([confusion(p, t) for p, t in
-                       zip(data['metric_pred'], data['metric_label'], strict=True)])
+    counts = np.array([confusion(p, t) for p, t in zip(data['metric_pred'], data['metric_label'], strict=True)])
     ious = class_iou(counts, data['metric_class_index'], range(5), missing_as_zero=True)
     assert np.abs(ious - data['metric_class_iou']).max() < 1e-9
     assert abs(mean_iou(ious) - data['metric_miou']) < 1e-9

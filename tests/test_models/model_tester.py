@@ -77,7 +77,8 @@ class ModelTester:
 
     def assert_sound(self, scores: dict[str, Tensor], B: int, size: tuple[int, int]):
         assert {name: tuple(score.shape) for name, score in scores.items()} == {
-            name: (B, channels, *size) for name, channels in self.outputs().items()}
+            name: (B, channels, *size) for name, channels in self.outputs().items()
+        }
         assert all(score.isfinite().all() for score in scores.values())
 
     # --- modes ---
@@ -123,8 +124,9 @@ class ModelTester:
         inputs['support_mask'][2] = 1  # nothing but the class
         joint = self.run(model, inputs)
         alone = [self.run(model, toys.pick(inputs, i)) for i in range(4)]
-        self.assert_close(joint, {name: torch.cat([one[name] for one in alone]) for name in joint},
-                          self.batch_tolerance)
+        self.assert_close(
+            joint, {name: torch.cat([one[name] for one in alone]) for name in joint}, self.batch_tolerance
+        )
 
     @pytest.mark.parametrize('label', [0, 1, 255], ids=['empty', 'full', 'ignored'])
     @pytest.mark.parametrize('K', [1, 3])
@@ -172,7 +174,7 @@ class ModelTester:
         bank = model.encode_support(support, mask)
         assert (bank.batch_size, bank.num_shots, bank.fingerprint) == (2, K, '')
         self.assert_close(segment(bank), joint)
-        singles = [model.encode_support(support[:, k:k + 1], mask[:, k:k + 1]) for k in range(K)]
+        singles = [model.encode_support(support[:, k : k + 1], mask[:, k : k + 1]) for k in range(K)]
         grown = singles[0]
         for single in singles[1:]:
             grown = grown.extend(single)

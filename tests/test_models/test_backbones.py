@@ -8,8 +8,15 @@ from torch import nn
 
 from mmfss.models import BlockResNet, BlockVGG
 
-DEEP = dict(type='BlockResNet', depth=50, base_channels=4, stem_channels=8, deep_stem=True, strides=(1, 2, 1, 1),
-            dilations=(1, 1, 2, 4))
+DEEP = dict(
+    type='BlockResNet',
+    depth=50,
+    base_channels=4,
+    stem_channels=8,
+    deep_stem=True,
+    strides=(1, 2, 1, 1),
+    dilations=(1, 1, 2, 4),
+)
 
 
 @pytest.fixture(params=[toys.RESNET, DEEP, toys.VGG], ids=['basic blocks', 'bottlenecks', 'vgg'])
@@ -62,7 +69,7 @@ def test_sizes_of_the_paper():
     assert [stage.shape[-1] for stage in resnet.stages] == [60, 60, 60]
     assert resnet.mask_sizes == ((238, 238), (119, 119))
     assert [stage.shape[-1] for stage in vgg.stages] == [60, 30, 30]
-    assert vgg.mask_sizes == ((120, 120), ) and vgg.blocks[0][0].shape[-1] == 60
+    assert vgg.mask_sizes == ((120, 120),) and vgg.blocks[0][0].shape[-1] == 60
 
 
 def test_block_counts():
@@ -75,8 +82,11 @@ def test_train_returns_the_module_and_keeps_norm_eval(config):
     backbone = toys.MODELS.build(dict(config, norm_eval=True))
     assert backbone.train() is backbone and backbone.training
     assert not any(m.training for m in backbone.modules() if isinstance(m, nn.BatchNorm2d))
-    assert any(m.training for m in toys.MODELS.build(dict(config, norm_eval=False)).train().modules()
-               if isinstance(m, nn.BatchNorm2d))
+    assert any(
+        m.training
+        for m in toys.MODELS.build(dict(config, norm_eval=False)).train().modules()
+        if isinstance(m, nn.BatchNorm2d)
+    )
 
 
 def test_vgg_has_the_released_layout():

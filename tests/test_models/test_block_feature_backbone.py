@@ -26,14 +26,19 @@ def test_blocks_are_the_named_modules_outputs():
     for stage, group, output in zip(features.stages, features.blocks, backbone(images), strict=True):
         assert torch.equal(stage, output) and torch.equal(group[-1], output)  # a block of mmseg ends with its ReLU
     h, w = features.blocks[0][0].shape[-2:]
-    assert features.mask_sizes == ((2 * h, 2 * w), )
+    assert features.mask_sizes == ((2 * h, 2 * w),)
     assert not any(m._forward_hooks for m in backbone.modules()), 'hooks must not stay'
 
 
 @torch.no_grad()
 def test_tokens_become_maps():
-    config = dict(type='mmseg.MixVisionTransformer', embed_dims=8, num_layers=(1, 1, 1, 1), num_heads=(1, 1, 1, 1),
-                  out_indices=(1, 2, 3))
+    config = dict(
+        type='mmseg.MixVisionTransformer',
+        embed_dims=8,
+        num_layers=(1, 1, 1, 1),
+        num_heads=(1, 1, 1, 1),
+        out_indices=(1, 2, 3),
+    )
     backbone = wrap(backbone=config, blocks=[[rf'layers\.{i}\.1\.0'] for i in (1, 2, 3)])
     seen = {}
     backbone.backbone.layers[2][1][0].register_forward_hook(lambda _, __, output: seen.update(tokens=output))
@@ -59,8 +64,13 @@ def test_three_groups_are_needed():
 
 
 def test_tokens_of_another_resolution():
-    config = dict(type='mmseg.MixVisionTransformer', embed_dims=8, num_layers=(1, 1, 1, 1), num_heads=(1, 1, 1, 1),
-                  out_indices=(1, 2, 3))
+    config = dict(
+        type='mmseg.MixVisionTransformer',
+        embed_dims=8,
+        num_layers=(1, 1, 1, 1),
+        num_heads=(1, 1, 1, 1),
+        out_indices=(1, 2, 3),
+    )
     with pytest.raises(ValueError, match='same resolution as their stage'):
         wrap(backbone=config, blocks=[[r'layers\.3\.1\.0'], [r'layers\.2\.1\.0'], [r'layers\.3\.1\.0']])
 
@@ -133,8 +143,13 @@ def test_dilated_depthwise_equals_plain(kernel, dilation, size, padding):
 
 
 def test_only_dilated_depthwise_is_replaced():
-    convs = [nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 4, 3, dilation=4),
-             nn.Conv2d(4, 8, 3, dilation=4, groups=4), nn.Conv2d(4, 4, 3, dilation=4, groups=4, stride=2),
-             nn.Conv2d(4, 4, 3, dilation=4, groups=4, padding='same'),
-             nn.Conv2d(4, 4, 3, dilation=4, groups=4, padding=4, padding_mode='reflect')]
+    convs = [
+        nn.Conv2d(4, 4, 3),
+        nn.Conv2d(4, 4, 3, groups=4),
+        nn.Conv2d(4, 4, 3, dilation=4),
+        nn.Conv2d(4, 8, 3, dilation=4, groups=4),
+        nn.Conv2d(4, 4, 3, dilation=4, groups=4, stride=2),
+        nn.Conv2d(4, 4, 3, dilation=4, groups=4, padding='same'),
+        nn.Conv2d(4, 4, 3, dilation=4, groups=4, padding=4, padding_mode='reflect'),
+    ]
     assert all(type(conv) is nn.Conv2d for conv in speed_up_dilated_depthwise(nn.Sequential(*convs)))

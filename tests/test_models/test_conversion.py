@@ -49,18 +49,27 @@ def released(backbone: str, dataset: str = 'pascal', shots: int = 1) -> dict[str
             shapes |= {k.replace('layer3.1.', f'layer3.{block}.'): v for k, v in second.items()}
         shapes['hyper_final.0.weight'] = (64, 4 + 23 + 3, 1, 1)
     shapes['learner_base.1.4.weight'] = (OUTPUTS[dataset], 512, 1, 1)
-    shapes['learner_base.1.4.bias'] = (OUTPUTS[dataset], )
+    shapes['learner_base.1.4.bias'] = (OUTPUTS[dataset],)
     if shots > 1:
-        shapes |= {'kshot_rw.0.weight': (2, shots, 1, 1), 'kshot_rw.0.bias': (2, ),
-                   'kshot_rw.2.weight': (shots, 2, 1, 1), 'kshot_rw.2.bias': (shots, )}
-    return {k: torch.tensor(i + 1).expand(v) if k.endswith('num_batches_tracked') else
-            torch.tensor(i + 1.).expand(v) for i, (k, v) in enumerate(shapes.items())}
+        shapes |= {
+            'kshot_rw.0.weight': (2, shots, 1, 1),
+            'kshot_rw.0.bias': (2,),
+            'kshot_rw.2.weight': (shots, 2, 1, 1),
+            'kshot_rw.2.bias': (shots,),
+        }
+    return {
+        k: torch.tensor(i + 1).expand(v) if k.endswith('num_batches_tracked') else torch.tensor(i + 1.0).expand(v)
+        for i, (k, v) in enumerate(shapes.items())
+    }
 
 
 def base_learner(state: dict) -> dict:
     """The same base learner as BAM saves it: with the layers once more in `encoder`."""
-    names = {r'learner_base\.0\.(.+)': r'ppm.\1', r'learner_base\.1\.(.+)': r'cls.\1',
-             r'layer(\d)\.(.+)': r'encoder.\1.\2'}
+    names = {
+        r'learner_base\.0\.(.+)': r'ppm.\1',
+        r'learner_base\.1\.(.+)': r'cls.\1',
+        r'layer(\d)\.(.+)': r'encoder.\1.\2',
+    }
     base = {k: v for k, v in state.items() if k.startswith('layer')}
     for pattern, name in names.items():
         base |= {re.sub(pattern, name, k): v for k, v in state.items() if re.fullmatch(pattern, k)}
@@ -70,8 +79,11 @@ def base_learner(state: dict) -> dict:
 def imagenet(state: dict) -> dict:
     """The same ResNet as the ImageNet weights of PSPNet are named."""
     stem = dict(zip('013467', ('conv1', 'bn1', 'conv2', 'bn2', 'conv3', 'bn3'), strict=True))
-    init = {re.sub(r'^layer0\.(\d)', lambda m: stem[m.group(1)], k): v for k, v in state.items()
-            if re.match(r'layer\d', k) and not k.endswith('num_batches_tracked')}
+    init = {
+        re.sub(r'^layer0\.(\d)', lambda m: stem[m.group(1)], k): v
+        for k, v in state.items()
+        if re.match(r'layer\d', k) and not k.endswith('num_batches_tracked')
+    }
     return {**init, 'fc.weight': torch.zeros(1000, 1).expand(1000, 2048), 'fc.bias': torch.zeros(1000)}
 
 
@@ -87,16 +99,19 @@ def same(state: dict, key: str, source: dict, name: str) -> bool:
     return torch.equal(state[key], source[name])
 
 
-@pytest.mark.parametrize('case', [
-    'vgg16_pascal_1shot', 'r50_pascal_5shot',
-    pytest.param('r50_pascal_1shot', marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    'case', ['vgg16_pascal_1shot', 'r50_pascal_5shot', pytest.param('r50_pascal_1shot', marks=pytest.mark.slow)]
+)
 def test_the_tool_on_rebuilt_released_weights(case, tmp_path, monkeypatch, capsys):
     weights = golden.released_weights(case)
-    content = dict(epoch=3, best=np.float64(0.5), optimizer=dict(lr=np.float32(0.1)),
-                   state_dict={f'module.{k}': v for k, v in weights.items()})
+    content = dict(
+        epoch=3,
+        best=np.float64(0.5),
+        optimizer=dict(lr=np.float32(0.1)),
+        state_dict={f'module.{k}': v for k, v in weights.items()},
+    )
     torch.save(content if '5shot' not in case else weights, tmp_path / 'released.pth')
-    converter('msanet2mmfss', monkeypatch, tmp_path / 'released.pth', tmp_path / 'ours.pth',
-              '--fold', '2')
+    converter('msanet2mmfss', monkeypatch, tmp_path / 'released.pth', tmp_path / 'ours.pth', '--fold', '2')
     printed = capsys.readouterr().out
     config = f'configs/msanet/{case}.py'
     assert config in printed and 'PASCAL-5i (15 base classes)' in printed
@@ -106,8 +121,7 @@ def test_the_tool_on_rebuilt_released_weights(case, tmp_path, monkeypatch, capsy
     model = MODELS.build(Config.fromfile(REPO / config).model)
     model.load_state_dict(ours['state_dict'], strict=True)
     assert not state_differences(model.state_dict(), ours['state_dict'])
-    sums = [sorted(float(v.double().sum()) for v in state.values())
-            for state in (ours['state_dict'], weights)]
+    sums = [sorted(float(v.double().sum()) for v in state.values()) for state in (ours['state_dict'], weights)]
     assert sums[0] == pytest.approx(sums[1]), 'each weight once, with its values'
     assert same(ours['state_dict'], 'decode_head.merge.0.weight', weights, 'init_merge.0.weight')
     # What tools/test.py compares before it uses the weights.
@@ -130,9 +144,10 @@ def test_every_variant_is_recognised(backbone, dataset, shots):
     assert len(state) == len(released(backbone, dataset, shots))
 
 
-@pytest.mark.parametrize('backbone, dataset, shots', [
-    ('vgg16', 'coco', 5), ('r101', 'coco', 3),
-    pytest.param('r50', 'coco', 1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    'backbone, dataset, shots',
+    [('vgg16', 'coco', 5), ('r101', 'coco', 3), pytest.param('r50', 'coco', 1, marks=pytest.mark.slow)],
+)
 def test_every_backbone_and_data_set_loads_strictly(backbone, dataset, shots):
     source = released(backbone, dataset, shots)
     variant, state = convert_msanet(source)
@@ -149,15 +164,20 @@ def broken(change) -> dict:
     return state
 
 
-@pytest.mark.parametrize('change, message', [
-    (lambda s: s.update({'extra.weight': s['init_merge.0.weight']}), 'unknown keys extra.weight'),
-    (lambda s: s.pop('init_merge.0.weight'), 'missing: decode_head.merge.0.weight'),
-    (lambda s: s.pop('learner_base.1.4.weight'), 'learner_base.1.4.weight is missing'),
-    (lambda s: s.update({'learner_base.1.4.weight': torch.zeros(21, 512, 1, 1)}), 'has 21 outputs'),
-    (lambda s: s.update({'layer4.0.weight': torch.zeros(8, 8, 3, 3)}),
-     r'of another shape: backbone.layer4.0.weight \(8, 8, 3, 3\)'),
-    (lambda s: [s.pop(k) for k in list(s) if k.startswith('layer4')], 'unknown backbone'),
-])
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (lambda s: s.update({'extra.weight': s['init_merge.0.weight']}), 'unknown keys extra.weight'),
+        (lambda s: s.pop('init_merge.0.weight'), 'missing: decode_head.merge.0.weight'),
+        (lambda s: s.pop('learner_base.1.4.weight'), 'learner_base.1.4.weight is missing'),
+        (lambda s: s.update({'learner_base.1.4.weight': torch.zeros(21, 512, 1, 1)}), 'has 21 outputs'),
+        (
+            lambda s: s.update({'layer4.0.weight': torch.zeros(8, 8, 3, 3)}),
+            r'of another shape: backbone.layer4.0.weight \(8, 8, 3, 3\)',
+        ),
+        (lambda s: [s.pop(k) for k in list(s) if k.startswith('layer4')], 'unknown backbone'),
+    ],
+)
 def test_what_does_not_fit_is_refused_with_its_keys(change, message):
     with pytest.raises(ConversionError, match=message):
         fit(*convert_msanet(broken(change)))
@@ -209,10 +229,8 @@ def test_old_files_without_batch_counters_load():
 @pytest.mark.parametrize('backbone, dataset', [('r50', 'pascal'), ('vgg16', 'coco')])
 def test_base_learners_serve_both_stages(backbone, dataset, tmp_path, monkeypatch, capsys):
     source = base_learner(released(backbone, dataset))
-    torch.save(dict(epoch=1, state_dict={f'module.{k}': v for k, v in source.items()}),
-               tmp_path / 'bam.pth')
-    converter('bam_base2mmfss', monkeypatch, tmp_path / 'bam.pth', tmp_path / 'base_learner.pth',
-              '--fold', '1')
+    torch.save(dict(epoch=1, state_dict={f'module.{k}': v for k, v in source.items()}), tmp_path / 'bam.pth')
+    converter('bam_base2mmfss', monkeypatch, tmp_path / 'bam.pth', tmp_path / 'base_learner.pth', '--fold', '1')
     printed = capsys.readouterr().out
     assert f'configs/pspnet/{backbone}_{dataset}.py' in printed
     assert f'pspnet/{backbone}_{dataset}/fold1/base_learner.pth' in printed
@@ -221,8 +239,7 @@ def test_base_learners_serve_both_stages(backbone, dataset, tmp_path, monkeypatc
     assert len(content['meta']['base_class_names']) == OUTPUTS[dataset] - 1
     assert same(content['state_dict'], 'decode_head.conv_seg.weight', source, 'cls.4.weight')
 
-    model = MODELS.build(
-        Config.fromfile(REPO / f'configs/msanet/{backbone}_{dataset}_1shot.py').model)
+    model = MODELS.build(Config.fromfile(REPO / f'configs/msanet/{backbone}_{dataset}_1shot.py').model)
     load_base_learner(model, str(tmp_path / 'base_learner.pth'))
     assert same(model.base_head.state_dict(), 'bottleneck.conv.weight', source, 'cls.0.weight')
     stem = dict(r50='stem.0.weight', vgg16='layer0.0.weight')[backbone]
@@ -259,8 +276,11 @@ def test_imagenet_weights_of_pspnet(backbone, tmp_path, monkeypatch, capsys):
     assert f'configs/pspnet/{backbone}_coco.py' in capsys.readouterr().out
     backbone = MODELS.build(Config.fromfile(REPO / f'configs/pspnet/{backbone}_pascal.py').model.backbone)
     backbone.init_weights()  # reads the file where the config expects it
-    for key, name in (('stem.6.weight', 'layer0.6.weight'), ('stem.4.bias', 'layer0.4.bias'),
-                      ('layer3.5.bn2.running_var', 'layer3.5.bn2.running_var')):
+    for key, name in (
+        ('stem.6.weight', 'layer0.6.weight'),
+        ('stem.4.bias', 'layer0.4.bias'),
+        ('layer3.5.bn2.running_var', 'layer3.5.bn2.running_var'),
+    ):
         assert same(backbone.state_dict(), key, source, name)
 
 

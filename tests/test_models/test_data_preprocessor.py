@@ -9,7 +9,7 @@ from mmseg.structures import SegDataSample
 
 from mmfss.models import EpisodeDataPreProcessor
 
-MEAN, STD = (1., 2., 3.), (2., 4., 8.)
+MEAN, STD = (1.0, 2.0, 3.0), (2.0, 4.0, 8.0)
 
 
 def sample(mask, path) -> SegDataSample:
@@ -20,14 +20,16 @@ def sample(mask, path) -> SegDataSample:
 
 def item(b: int, K: int, size=(4, 6)) -> dict:
     """An episode whose images and masks tell where they belong: 10 b for the query, 10 b + k + 1 for support k."""
+
     def image(value):
         return torch.stack([torch.full(size, value + c, dtype=torch.uint8) for c in range(3)])
 
     values = [10 * b + k + 1 for k in range(K)]
     mask = torch.zeros(size, dtype=torch.uint8)
-    return dict(inputs=dict(query=image(10 * b), support=[image(value) for value in values]),
-                data_samples=dict(query=sample(mask, f'q{b}'),
-                                  support=[sample(mask + value, f's{value}') for value in values]))
+    return dict(
+        inputs=dict(query=image(10 * b), support=[image(value) for value in values]),
+        data_samples=dict(query=sample(mask, f'q{b}'), support=[sample(mask + value, f's{value}') for value in values]),
+    )
 
 
 @pytest.mark.parametrize('B, K', [(1, 1), (3, 1), (2, 5)])
@@ -68,7 +70,7 @@ def test_query_and_supports_may_differ_in_size():
 
 def test_unequal_sizes_are_refused():
     process = EpisodeDataPreProcessor(MEAN, STD)
-    with pytest.raises(ValueError, match=r"queries.*q0.*\(4, 6\).*q1.*\(5, 6\).*fixed size"):
+    with pytest.raises(ValueError, match=r'queries.*q0.*\(4, 6\).*q1.*\(5, 6\).*fixed size'):
         process(pseudo_collate([item(0, 1), item(1, 1, size=(5, 6))]))
     shots = item(0, 2)
     shots['inputs']['support'][1] = torch.zeros(3, 8, 6)

@@ -45,8 +45,9 @@ def test_a_bare_state_dict_will_do(checkpoint):
 
 def test_without_base_head_only_the_backbone_counts(checkpoint):
     state = {k: v for k, v in stage_one()['state_dict'].items() if k.startswith('backbone.')}
-    model = toys.MODELS.build(dict(type='FewShotSegmentor', backbone=toys.RESNET, decode_head=toys.MSANET,
-                                   base_checkpoint=checkpoint(state)))
+    model = toys.MODELS.build(
+        dict(type='FewShotSegmentor', backbone=toys.RESNET, decode_head=toys.MSANET, base_checkpoint=checkpoint(state))
+    )
     model.init_weights()
     assert torch.equal(model.backbone.conv1.weight, state['backbone.conv1.weight'])
 
@@ -73,11 +74,19 @@ def test_a_checkpoint_of_something_else(checkpoint):
         initialised(checkpoint(dict(state_dict={'net.weight': torch.zeros(1)})))
 
 
-@pytest.mark.parametrize('config', [
-    toys.RESNET, toys.VGG,
-    dict(type='BlockFeatureBackbone', backbone=dict(toys.RESNET),
-         blocks=([r'layer2\.1'], [r'layer3\.1'], [r'layer4\.1']))
-], ids=lambda config: config['type'])
+@pytest.mark.parametrize(
+    'config',
+    [
+        toys.RESNET,
+        toys.VGG,
+        dict(
+            type='BlockFeatureBackbone',
+            backbone=dict(toys.RESNET),
+            blocks=([r'layer2\.1'], [r'layer3\.1'], [r'layer4\.1']),
+        ),
+    ],
+    ids=lambda config: config['type'],
+)
 class TestPretrained:
     """``init_cfg=dict(type='Pretrained')`` of a backbone."""
 
@@ -98,8 +107,9 @@ class TestPretrained:
     def test_loaded_with_and_without_prefix(self, config, checkpoint):
         weights = self.weights(config)
         for prefix, init_cfg in (('', {}), ('model.', dict(prefix='model'))):
-            path = checkpoint(dict(state_dict={prefix + k: v for k, v in weights.items()} |
-                                   {'fc.weight': torch.ones(1)}))
+            path = checkpoint(
+                dict(state_dict={prefix + k: v for k, v in weights.items()} | {'fc.weight': torch.ones(1)})
+            )
             found = self.initialise(config, checkpoint=path, **init_cfg).state_dict()
             assert all(torch.equal(found[k], v) for k, v in weights.items())
 

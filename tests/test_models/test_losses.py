@@ -18,7 +18,7 @@ def test_it_is_the_weighted_mean_over_the_pixels_that_are_not_ignored():
     scores, labels = torch.randn(2, 2, 5, 7), torch.randint(0, 2, (2, 5, 7))
     labels[0, :2] = 255
     per_pixel = -scores.log_softmax(1).gather(1, labels.clamp(max=1).unsqueeze(1)).squeeze(1)
-    weight = torch.tensor([1., 3.])[labels.clamp(max=1)] * (labels != 255)
+    weight = torch.tensor([1.0, 3.0])[labels.clamp(max=1)] * (labels != 255)
     expected = (weight * per_pixel).sum() / weight.sum()
     torch.testing.assert_close(loss(class_weight=(1, 3))(scores, labels), expected)
     torch.testing.assert_close(loss(class_weight=(1, 3), loss_weight=0.5)(scores, labels), expected / 2)

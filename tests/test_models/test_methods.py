@@ -18,6 +18,7 @@ class TestMSANetFiveShots(ModelTester):
 
 class TestMSANetVariants(ModelTester):
     """The paper's Eq. 4, weights restored to their shots, two block groups."""
+
     segmentor = 'BaseLearnerEnsemble'
     head = dict(toys.MSANET, squeezing='paper', block_groups=(2, 4), shot_weighting=dict(shots=3, restore_order=True))
     shots = 3
@@ -25,6 +26,7 @@ class TestMSANetVariants(ModelTester):
 
 class TestMSANetMeta(ModelTester):
     """Without base learner."""
+
     head = toys.MSANET
 
 

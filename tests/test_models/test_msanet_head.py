@@ -13,8 +13,12 @@ from mmfss.structures import SupportBank
 
 # Part -> its modules, and the functions and modules that only it calls.
 MODULES = dict(prototype=[], similarity=['squeeze'], prior=[], attention=['attention'])
-FUNCTIONS = dict(prototype=['masked_average'], similarity=['encode_block', 'similarity_map', 'mask_pyramid'],
-                 prior=['encode_prior', 'prior_mask'], attention=[])
+FUNCTIONS = dict(
+    prototype=['masked_average'],
+    similarity=['encode_block', 'similarity_map', 'mask_pyramid'],
+    prior=['encode_prior', 'prior_mask'],
+    attention=[],
+)
 SUBSETS = [subset for n in range(5) for subset in combinations(PARTS, n)]
 NAMES = ['+'.join(subset) or 'none' for subset in SUBSETS]
 
@@ -36,16 +40,19 @@ def test_a_part_left_out_costs_nothing(parts, monkeypatch):
     for part, names in FUNCTIONS.items():
         for name in names:
             function = getattr(msanet_head, name)
-            monkeypatch.setattr(msanet_head, name,
-                                lambda *args, part=part, function=function: called.append(part) or function(*args))
+            monkeypatch.setattr(
+                msanet_head, name, lambda *args, part=part, function=function: called.append(part) or function(*args)
+            )
     head = build(parts=parts)
     query, bank, output = run(head)
     assert output.logits.shape == (2, 2, 6, 7) and output.logits.isfinite().all()
     assert output.adjustment.shape == (2, 1, 1, 1)
     assert set(called) == set(parts) - {'attention'}
     children = dict(head.named_children())
-    assert {part for part in PARTS if all(m in children for m in MODULES[part]) and MODULES[part]} \
-        == set(parts) & {'similarity', 'attention'}
+    assert {part for part in PARTS if all(m in children for m in MODULES[part]) and MODULES[part]} == set(parts) & {
+        'similarity',
+        'attention',
+    }
     assert ('reduce_support' in children) == bool({'prototype', 'attention'} & set(parts))
     prefixes = dict(prototype='prototype', similarity='block', prior='prior', attention='attention')
     assert {part for part in PARTS if any(k.startswith(prefixes[part]) for k in bank.tensors)} == set(parts)
@@ -64,14 +71,14 @@ def test_every_parameter_left_is_trained():
 
 
 def test_block_groups():
-    maps = {groups: build(block_groups=groups) for groups in [(2, ), (3, ), (4, ), (4, 2), (2, 3, 4)]}
+    maps = {groups: build(block_groups=groups) for groups in [(2,), (3,), (4,), (4, 2), (2, 3, 4)]}
     assert [head.squeeze[0].in_channels for head in maps.values()] == [2, 2, 2, 4, 6]
     found = {}
     for groups, head in maps.items():
         query, bank, _ = run(head)
         found[groups] = head.similarity_maps(query, bank, (6, 7))
         assert len(found[groups]) == head.squeeze[0].in_channels
-    alone = found[(2, )] + found[(3, )] + found[(4, )]
+    alone = found[(2,)] + found[(3,)] + found[(4,)]
     assert all(torch.equal(a, b) for a, b in zip(found[(2, 3, 4)], alone, strict=True))
     assert all(torch.equal(a, b) for a, b in zip(found[(4, 2)], alone[:2] + alone[4:], strict=True))
 
@@ -83,19 +90,24 @@ def test_shots_are_averaged_as_the_spec_says():
     found = head.guidance(query, bank)
     difference = msanet_head.scene_difference(msanet_head.gram_matrix(query.stages[0]), bank['gram'])
     weights = head.shot_weighting(difference)
-    alone = [head.guidance(query, SupportBank({n: t[:, k:k + 1] for n, t in bank.tensors.items()})) for k in range(3)]
+    alone = [head.guidance(query, SupportBank({n: t[:, k : k + 1] for n, t in bank.tensors.items()})) for k in range(3)]
     for name in ('prototype', 'prior'):
         expected = sum(weights[:, k, None, None, None] * alone[k][name] for k in range(3))
         assert torch.allclose(found[name], expected, atol=1e-5), name
     assert torch.allclose(found['attention'], sum(one['attention'] for one in alone) / 3, atol=1e-5)
-    maps = [torch.cat(head.similarity_maps(query, SupportBank({n: t[:, k:k + 1] for n, t in bank.tensors.items()}),
-                                           (6, 7)), dim=1) for k in range(3)]
+    maps = [
+        torch.cat(
+            head.similarity_maps(query, SupportBank({n: t[:, k : k + 1] for n, t in bank.tensors.items()}), (6, 7)),
+            dim=1,
+        )
+        for k in range(3)
+    ]
     assert torch.allclose(found['similarity'], head.squeeze(sum(maps) / 3), atol=1e-5)
     assert torch.allclose(found['adjustment'].flatten(), (weights * difference).sum(1), atol=1e-6)
 
 
 def test_released_vgg_takes_the_last_shot_of_block_4():
-    head, slip = build(), build(last_shot_groups=(2, ))
+    head, slip = build(), build(last_shot_groups=(2,))
     query, bank, _ = run(head, K=3)
     last = SupportBank({name: tensor[:, 2:] for name, tensor in bank.tensors.items()})
     found = slip.similarity_maps(query, bank, (6, 7))
@@ -115,13 +127,16 @@ def test_no_weights_without_something_to_weight():
     assert build(parts=('similarity', 'attention'), shot_weighting=dict(shots=5)).shot_weighting is None
 
 
-@pytest.mark.parametrize('options, message', [
-    (dict(parts=('prototype', 'magic')), "parts=.*'magic'.*choose from"),
-    (dict(block_groups=()), 'block_groups='),
-    (dict(block_groups=(1, 2)), 'layers 2, 3, 4'),
-    (dict(block_groups=(3, 4), last_shot_groups=(2, )), r'last_shot_groups=\(2,\)'),
-    (dict(squeezing='mine'), "squeezing='mine'.*released"),
-])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(parts=('prototype', 'magic')), "parts=.*'magic'.*choose from"),
+        (dict(block_groups=()), 'block_groups='),
+        (dict(block_groups=(1, 2)), 'layers 2, 3, 4'),
+        (dict(block_groups=(3, 4), last_shot_groups=(2,)), r'last_shot_groups=\(2,\)'),
+        (dict(squeezing='mine'), "squeezing='mine'.*released"),
+    ],
+)
 def test_refusals(options, message):
     with pytest.raises(ValueError, match=message):
         build(**options)

@@ -25,10 +25,10 @@ def test_foreground_is_exactly_one():
 
 
 def test_resize_aligns_corners_and_leaves_equal_sizes_alone():
-    x = torch.arange(6.).view(1, 1, 2, 3)
+    x = torch.arange(6.0).view(1, 1, 2, 3)
     assert resize(x, (2, 3)) is x
     larger = resize(x, [3, 5])
-    assert larger[0, 0].tolist() == [[0, .5, 1, 1.5, 2], [1.5, 2, 2.5, 3, 3.5], [3, 3.5, 4, 4.5, 5]]
+    assert larger[0, 0].tolist() == [[0, 0.5, 1, 1.5, 2], [1.5, 2, 2.5, 3, 3.5], [3, 3.5, 4, 4.5, 5]]
 
 
 def test_mask_pyramid_is_a_chain():
@@ -43,7 +43,7 @@ def test_mask_pyramid_is_a_chain():
 
 
 def test_gather_kept_keeps_order_and_pads():
-    features = torch.arange(2 * 3 * 5.).view(2, 3, 5)
+    features = torch.arange(2 * 3 * 5.0).view(2, 3, 5)
     keep = torch.tensor([[0, 1, 0, 1, 1], [0, 0, 1, 0, 0]], dtype=torch.bool)
     vectors, valid = gather_kept(features, keep)
     assert vectors.shape == (2, 3, 3) and valid.tolist() == [[True] * 3, [True, False, False]]
@@ -58,7 +58,7 @@ def test_masked_average():
     found = masked_average(maps, mask)
     soft = bilinear(mask, (6, 5))
     for n in range(3):
-        total, weight = torch.zeros(8), 0.
+        total, weight = torch.zeros(8), 0.0
         for y in range(6):
             for x in range(5):
                 total += maps[n, :, y, x] * soft[n, 0, y, x]
@@ -85,7 +85,7 @@ def test_attention_pools_over_the_whole_map():
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 def test_averages_are_taken_in_float32(dtype):
     """300 * 60 * 60 is beyond half precision's 65,504."""
-    maps, mask = torch.full((1, 2, 60, 60), 300., dtype=dtype), torch.ones(1, 1, 60, 60)
+    maps, mask = torch.full((1, 2, 60, 60), 300.0, dtype=dtype), torch.ones(1, 1, 60, 60)
     with torch.autocast('cpu', dtype):
         found = masked_average(maps, mask)
-    assert found.dtype == torch.float32 and torch.allclose(found, torch.tensor(300.), rtol=1e-5)
+    assert found.dtype == torch.float32 and torch.allclose(found, torch.tensor(300.0), rtol=1e-5)

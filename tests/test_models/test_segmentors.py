@@ -29,8 +29,9 @@ def test_the_ensemble_starts_as_the_meta_learner():
     model = toys.MODELS.build(ENSEMBLE).eval()
     with torch.no_grad():
         inputs = toys.episodes(2)
-        scores = model.segment(model.extract_feat(inputs['query']),
-                               model.encode_support(inputs['support'], inputs['support_mask']))
+        scores = model.segment(
+            model.extract_feat(inputs['query']), model.encode_support(inputs['support'], inputs['support_mask'])
+        )
     assert torch.allclose(scores['final'], scores['meta'].softmax(1), atol=1e-6)
 
 
@@ -55,8 +56,9 @@ def test_the_ensemble_by_the_spec():
 def test_own_class_of_training_reaches_the_ensemble(monkeypatch):
     model, seen = toys.build(ENSEMBLE).train(), []
     plain = BaseLearnerEnsemble._base_foreground
-    monkeypatch.setattr(BaseLearnerEnsemble, '_base_foreground',
-                        staticmethod(lambda p, own: seen.append(own) or plain(p, own)))
+    monkeypatch.setattr(
+        BaseLearnerEnsemble, '_base_foreground', staticmethod(lambda p, own: seen.append(own) or plain(p, own))
+    )
     model.loss(toys.episodes(3), toys.samples(3, (41, 41)))
     assert seen[0].tolist() == [-1, 0, 1]
 
@@ -66,12 +68,16 @@ def test_losses_are_those_of_the_spec():
     inputs, queries = toys.episodes(2), toys.samples(2, (41, 41))
     losses = model(inputs, queries, mode='loss')
     own = torch.tensor([s.metainfo['base_index'] for s in queries])
-    scores = model.segment(model.extract_feat(inputs['query']),
-                           model.encode_support(inputs['support'], inputs['support_mask']), own)
+    scores = model.segment(
+        model.extract_feat(inputs['query']), model.encode_support(inputs['support'], inputs['support_mask']), own
+    )
     binary, base = (model.stack_labels(queries, field) for field in ('gt_sem_seg', 'gt_base_seg'))
     assert (binary == 255).any()
-    for key, name, labels in (('loss_final', 'final', binary), ('loss_meta', 'meta', binary),
-                              ('base_ce', 'base', base)):
+    for key, name, labels in (
+        ('loss_final', 'final', binary),
+        ('loss_meta', 'meta', binary),
+        ('base_ce', 'base', base),
+    ):
         expected = F.cross_entropy(bilinear(scores[name], (41, 41)), labels, ignore_index=255)
         assert torch.allclose(losses[key], expected, rtol=1e-5), key
     assert not losses['base_ce'].requires_grad
@@ -93,8 +99,20 @@ def test_all_pixels_ignored_is_no_nan():
 def test_foreground_probability_is_at_least_one_half_where_the_foreground_wins(config):
     model, inputs = toys.build(config), toys.episodes(2)
     final = model(inputs)['final']
-    strange = torch.tensor([[0.5, 0.5], [-0.1, -0.2], [-0.2, -0.1], [0.3, -0.4], [-0.4, 0.3], [0., 0.], [0.7, 0.7],
-                            [0.6, 0.6000001], [0.6000001, 0.6], [1e9, -1e9]])  # (N, 2)
+    strange = torch.tensor(
+        [
+            [0.5, 0.5],
+            [-0.1, -0.2],
+            [-0.2, -0.1],
+            [0.3, -0.4],
+            [-0.4, 0.3],
+            [0.0, 0.0],
+            [0.7, 0.7],
+            [0.6, 0.6000001],
+            [0.6000001, 0.6],
+            [1e9, -1e9],
+        ]
+    )  # (N, 2)
     for scores in (final, strange.T[None]):
         found = model.foreground_probability(scores)
         assert found.shape == (len(scores), *scores.shape[2:]) and found.min() >= 0 and found.max() <= 1
@@ -158,16 +176,18 @@ def test_a_bank_without_comparison_parts_will_do():
 @torch.no_grad()
 def test_predictions_go_back_the_way_of_the_pipeline():
     model, inputs = toys.build(ENSEMBLE), toys.episodes(3)
-    shapes = [dict(ori_shape=(50, 77), restore_shape=(77, 77)),  # a square around the image
-              dict(ori_shape=(31, 20), restore_shape=(31, 20)),  # squashed
-              dict(ori_shape=(60, 45, 3))]  # no restore_shape: as mmseg resizes
+    shapes = [
+        dict(ori_shape=(50, 77), restore_shape=(77, 77)),  # a square around the image
+        dict(ori_shape=(31, 20), restore_shape=(31, 20)),  # squashed
+        dict(ori_shape=(60, 45, 3)),
+    ]  # no restore_shape: as mmseg resizes
     queries = [SegDataSample(metainfo=shape) for shape in shapes]
     model(inputs, queries, mode='predict')
     scores = model(inputs)
     for i, (sample, shape) in enumerate(zip(queries, shapes, strict=True)):
         h, w = shape['ori_shape'][:2]
         for name, field in (('final', 'pred_sem_seg'), ('meta', 'pred_meta_seg'), ('base', 'pred_base_seg')):
-            restored = bilinear(scores[name][i:i + 1], shape.get('restore_shape', (h, w)))[0, :, :h, :w]
+            restored = bilinear(scores[name][i : i + 1], shape.get('restore_shape', (h, w)))[0, :, :h, :w]
             assert torch.equal(sample.get(field).data, restored.argmax(0, keepdim=True))
             assert sample.get(field).data.shape == (1, h, w)
         assert sample.seg_logits.data.shape == (2, h, w)
@@ -213,7 +233,7 @@ def test_wrong_options_of_the_floors():
     with pytest.raises(ValueError, match='threshold=2'):
         toys.MODELS.build(dict(type='PriorMaskHead', threshold=2))
     with pytest.raises(ValueError, match='layers 2, 3, 4'):
-        toys.MODELS.build(dict(type='PrototypeHead', stages=(1, )))
+        toys.MODELS.build(dict(type='PrototypeHead', stages=(1,)))
 
 
 # --- the floors, and the narrow base head ---
@@ -230,7 +250,7 @@ def test_prototype_head_by_loops():
 
     def maps(features, n):  # both stages at unit length, at layer3's size
         size = features.stages[1].shape[-2:]
-        return torch.cat([F.normalize(bilinear(features.stages[i][n:n + 1], size), dim=1)[0] for i in (0, 2)])
+        return torch.cat([F.normalize(bilinear(features.stages[i][n : n + 1], size), dim=1)[0] for i in (0, 2)])
 
     means = []
     for weight in (1 - mask, mask):
@@ -253,8 +273,17 @@ def test_prior_mask_head_cuts_at_its_threshold():
 
 
 def test_narrow_psp_head():
-    head = toys.build(dict(type='NarrowPSPHead', in_channels=32, pyramid_channels=8, channels=24, num_classes=5,
-                           norm_cfg=dict(type='BN'), align_corners=True))
+    head = toys.build(
+        dict(
+            type='NarrowPSPHead',
+            in_channels=32,
+            pyramid_channels=8,
+            channels=24,
+            num_classes=5,
+            norm_cfg=dict(type='BN'),
+            align_corners=True,
+        )
+    )
     assert isinstance(head, NarrowPSPHead)
     convs = [m for m in head.psp_modules.modules() if isinstance(m, nn.Conv2d)]
     assert [(c.in_channels, c.out_channels, c.bias) for c in convs] == [(32, 8, None)] * 4

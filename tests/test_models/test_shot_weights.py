@@ -27,7 +27,7 @@ def test_scene_difference():
     found = scene_difference(query, support)
     for b in range(2):
         for k in range(3):
-            expected = ((query[b] - support[b, k])**2).sum().sqrt() / torch.ones(4, 4).norm()
+            expected = ((query[b] - support[b, k]) ** 2).sum().sqrt() / torch.ones(4, 4).norm()
             assert torch.allclose(found[b, k], expected, atol=1e-6)
     assert found[0, 1] == 0
 
@@ -44,7 +44,7 @@ def test_gram_matrix_of_half_features(dtype):
 def test_learnt_weights(restore):
     torch.manual_seed(0)
     weighting = ShotWeighting(3, restore_order=restore)
-    difference = torch.tensor([[.3, .1, .2], [.1, .2, .3]])
+    difference = torch.tensor([[0.3, 0.1, 0.2], [0.1, 0.2, 0.3]])
     found = weighting(difference)
     first, last = weighting.layers[0], weighting.layers[2]
     for b in range(2):
@@ -62,7 +62,7 @@ def test_learnt_weights(restore):
 def test_restored_weights_follow_their_shots():
     torch.manual_seed(0)
     weighting = ShotWeighting(3, restore_order=True)
-    difference, order = torch.tensor([[.3, .1, .2]]), torch.tensor([2, 0, 1])
+    difference, order = torch.tensor([[0.3, 0.1, 0.2]]), torch.tensor([2, 0, 1])
     assert torch.allclose(weighting(difference)[:, order], weighting(difference[:, order]))
 
 

@@ -42,7 +42,7 @@ def test_prior_mask(relu):
     found = prior_mask(query, encode(encode_prior, support, mask))
     for b in range(B):
         for k in range(K):
-            soft = resize(mask[b:b + 1, k:k + 1], SIZE)[0]
+            soft = resize(mask[b : b + 1, k : k + 1], SIZE)[0]
             best = []
             for q in columns(query[b]):
                 cosines = [q @ s / (q.norm() * s.norm() + 1e-7) for s in columns(support[b, k] * soft)]
@@ -72,7 +72,7 @@ def test_similarity_map(squeezing):
         expected = torch.zeros(SIZE).flatten()
         for k in range(K):
             vectors = columns(support[b, k])
-            kept = kept_by_loop(support[b, k], mask[b, k:k + 1], squeezing)
+            kept = kept_by_loop(support[b, k], mask[b, k : k + 1], squeezing)
             for i, q in enumerate(columns(query[b])):
                 for s in (vectors[j] for j in kept):
                     cosine = (q / (q.norm() + 1e-5)) @ (s / (s.norm() + 1e-5))
@@ -83,17 +83,23 @@ def test_similarity_map(squeezing):
 def test_padding_changes_nothing():
     (query, support), mask = pair(), masks()
     soft = resize(mask.flatten(0, 1).unsqueeze(1), SIZE).view(B, K, *SIZE)
-    joint = (similarity_map(query, encode(encode_block, support, soft)),
-             prior_mask(query, encode(encode_prior, support, mask)))
+    joint = (
+        similarity_map(query, encode(encode_block, support, soft)),
+        prior_mask(query, encode(encode_prior, support, mask)),
+    )
     for b in range(B):
         alone = []
         for k in range(K):
-            block = encode_block(support[b, k:k + 1], soft[b, k:k + 1, None])
-            prior = encode_prior(support[b, k:k + 1], mask[b, k:k + 1, None])
-            alone.append((similarity_map(query[b:b + 1], {n: t[None] for n, t in block.items()}),
-                          prior_mask(query[b:b + 1], {n: t[None] for n, t in prior.items()})))
-        assert torch.allclose(joint[0][b:b + 1], sum(m for m, _ in alone) / K, atol=1e-6)
-        assert torch.allclose(joint[1][b:b + 1], torch.cat([p for _, p in alone], dim=1), atol=1e-5)
+            block = encode_block(support[b, k : k + 1], soft[b, k : k + 1, None])
+            prior = encode_prior(support[b, k : k + 1], mask[b, k : k + 1, None])
+            alone.append(
+                (
+                    similarity_map(query[b : b + 1], {n: t[None] for n, t in block.items()}),
+                    prior_mask(query[b : b + 1], {n: t[None] for n, t in prior.items()}),
+                )
+            )
+        assert torch.allclose(joint[0][b : b + 1], sum(m for m, _ in alone) / K, atol=1e-6)
+        assert torch.allclose(joint[1][b : b + 1], torch.cat([p for _, p in alone], dim=1), atol=1e-5)
 
 
 def test_slices_give_the_same_maps(monkeypatch):

@@ -12,12 +12,20 @@ from mmfss.models import BackboneFeatures
 from mmfss.registry import MODELS
 
 NUM_BASE = 4
-RESNET = dict(type='BlockResNet', depth=18, base_channels=8, stem_channels=8, strides=(1, 2, 1, 1),
-              dilations=(1, 1, 2, 4))
+RESNET = dict(
+    type='BlockResNet', depth=18, base_channels=8, stem_channels=8, strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4)
+)
 VGG = dict(type='BlockVGG', widths=(8, 8, 16, 16, 16))
 MSANET = dict(type='MSANetHead', channels=16, similarity_channels=8, dilations=(1, 2, 3))
-BASE_HEAD = dict(type='mmseg.PSPHead', in_channels=64, channels=8, num_classes=1 + NUM_BASE, pool_scales=(1, 2),
-                 norm_cfg=dict(type='BN'), align_corners=True)
+BASE_HEAD = dict(
+    type='mmseg.PSPHead',
+    in_channels=64,
+    channels=8,
+    num_classes=1 + NUM_BASE,
+    pool_scales=(1, 2),
+    norm_cfg=dict(type='BN'),
+    align_corners=True,
+)
 
 
 def build(config: dict) -> nn.Module:
@@ -51,8 +59,11 @@ def blobs(B: int, K: int, H: int, W: int, seed: int) -> Tensor:
 def episodes(B: int = 2, K: int = 1, size: tuple[int, int] = (41, 41), seed: int = 0) -> dict[str, Tensor]:
     """Model inputs of B episodes, as EpisodeDataPreProcessor makes them."""
     H, W = size
-    return dict(query=smooth(B, 3, H, W, seed=seed), support=smooth(B, K, 3, H, W, seed=seed + 1),
-                support_mask=blobs(B, K, H, W, seed + 2))
+    return dict(
+        query=smooth(B, 3, H, W, seed=seed),
+        support=smooth(B, K, 3, H, W, seed=seed + 1),
+        support_mask=blobs(B, K, H, W, seed + 2),
+    )
 
 
 def samples(B: int, size: tuple[int, int], seed: int = 9) -> list[SegDataSample]:
@@ -62,7 +73,7 @@ def samples(B: int, size: tuple[int, int], seed: int = 9) -> list[SegDataSample]
     found = []
     for i in range(B):
         sample = SegDataSample(metainfo=dict(base_index=i % (NUM_BASE + 1) - 1, class_id=i + 1, ori_shape=size))
-        sample.gt_sem_seg, sample.gt_base_seg = PixelData(data=labels[i]), PixelData(data=base[i:i + 1])
+        sample.gt_sem_seg, sample.gt_base_seg = PixelData(data=labels[i]), PixelData(data=base[i : i + 1])
         found.append(sample)
     return found
 
@@ -76,4 +87,4 @@ def features(N: int = 2, channels=(8, 16, 32), size: tuple[int, int] = (6, 7), s
 
 def pick(inputs: dict[str, Tensor], i: int) -> dict[str, Tensor]:
     """Episode i alone."""
-    return {name: tensor[i:i + 1] for name, tensor in inputs.items()}
+    return {name: tensor[i : i + 1] for name, tensor in inputs.items()}

@@ -8,8 +8,14 @@ from mmfss.structures import SupportBank
 
 
 def bank(B=2, K=3, M=4, fingerprint='w1', **extra):
-    tensors = dict(prototype=torch.rand(B, K, 5), vectors=torch.rand(B, K, 5, M), weight=torch.rand(B, K, M),
-                   valid=torch.rand(B, K, M) > .5, blank=torch.rand(B, K) > .5, attention=torch.rand(B, K, 5, 3, 2))
+    tensors = dict(
+        prototype=torch.rand(B, K, 5),
+        vectors=torch.rand(B, K, 5, M),
+        weight=torch.rand(B, K, M),
+        valid=torch.rand(B, K, M) > 0.5,
+        blank=torch.rand(B, K) > 0.5,
+        attention=torch.rand(B, K, 5, 3, 2),
+    )
     return SupportBank(tensors | extra, fingerprint)
 
 

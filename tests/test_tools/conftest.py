@@ -8,8 +8,7 @@ from tool_runs import CONFIGS, run
 def tiny_options(tmp_path_factory):
     """Options that point the tools to a tiny data set and a work root shared by all tests."""
     root = tmp_path_factory.mktemp('tools')
-    return ['--fold', '1', '--data-root', write_tiny_voc(root / 'VOC'), '--work-root',
-            root / 'work_dirs']
+    return ['--fold', '1', '--data-root', write_tiny_voc(root / 'VOC'), '--work-root', root / 'work_dirs']
 
 
 @pytest.fixture(scope='session')

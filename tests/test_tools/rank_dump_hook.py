@@ -23,5 +23,4 @@ class RankDumpHook(Hook):
 
     def after_train(self, runner):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        torch.save(dict(seen=self.seen, weights=model.state_dict()),
-                   Path(runner.work_dir) / f'rank{get_rank()}.pth')
+        torch.save(dict(seen=self.seen, weights=model.state_dict()), Path(runner.work_dir) / f'rank{get_rank()}.pth')

@@ -11,8 +11,15 @@ from PIL import Image
 from mmfss.evaluation import summarise, write_report
 
 PATH = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'analyze_results.py'
-META = dict(class_names=('background', 'ant', 'bee', 'cow'), eval_class_ids=(1, 2, 3), fold=0, shots=1,
-            protocol='balanced', episodes_hash='f00', support_control=None)
+META = dict(
+    class_names=('background', 'ant', 'bee', 'cow'),
+    eval_class_ids=(1, 2, 3),
+    fold=0,
+    shots=1,
+    protocol='balanced',
+    episodes_hash='f00',
+    support_control=None,
+)
 
 
 @pytest.fixture(scope='module')
@@ -23,10 +30,20 @@ def tool():
 @pytest.fixture
 def file(tmp_path):
     """Four episodes of 1,000 pixels: 5 and 300 of them foreground, half of it found; cows are never drawn."""
-    rows = [dict(run=0, episode=e, class_id=1 + e % 2, query=f'q{e}', supports=[],
-                 counts={'final': np.array([1000 - size, 0, size // 2, size - size // 2]),
-                         'all-foreground': np.array([0, 1000 - size, 0, size])})
-            for e, size in enumerate((4, 300, 4, 300))]
+    rows = [
+        dict(
+            run=0,
+            episode=e,
+            class_id=1 + e % 2,
+            query=f'q{e}',
+            supports=[],
+            counts={
+                'final': np.array([1000 - size, 0, size // 2, size - size // 2]),
+                'all-foreground': np.array([0, 1000 - size, 0, size]),
+            },
+        )
+        for e, size in enumerate((4, 300, 4, 300))
+    ]
     path = tmp_path / 'results_balanced.json'
     write_report({'config': 'msanet', **summarise(rows, META, 0)}, str(path))
     return path
@@ -44,9 +61,18 @@ def test_two_pictures_and_a_table(tool, file, capsys):
 
 
 def test_every_group_is_inside_the_picture(tool, tmp_path):
-    rows = [dict(run=0, episode=e, class_id=1, query=f'q{e}', supports=[],
-                 counts={'final': np.array([1000 - size, 0, 0, size])}) for e, size in enumerate((8, 300))]
-    axes, = tool.draw_size({'config': 'x', **summarise(rows, META, 0)}, ['final']).axes
+    rows = [
+        dict(
+            run=0,
+            episode=e,
+            class_id=1,
+            query=f'q{e}',
+            supports=[],
+            counts={'final': np.array([1000 - size, 0, 0, size])},
+        )
+        for e, size in enumerate((8, 300))
+    ]
+    (axes,) = tool.draw_size({'config': 'x', **summarise(rows, META, 0)}, ['final']).axes
     points = np.concatenate([line.get_xdata() for line in axes.lines])
     assert points.min() >= axes.get_xlim()[0] and points.max() <= axes.get_xlim()[1]
 

@@ -8,8 +8,15 @@ from helpers import load_script
 from mmfss.evaluation import summarise, write_report
 
 PATH = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'compare_results.py'
-META = dict(class_names=('background', 'ant', 'bee'), eval_class_ids=(1, 2), fold=0, shots=1,
-            protocol='balanced', episodes_hash='f00', support_control=None)
+META = dict(
+    class_names=('background', 'ant', 'bee'),
+    eval_class_ids=(1, 2),
+    fold=0,
+    shots=1,
+    protocol='balanced',
+    episodes_hash='f00',
+    support_control=None,
+)
 
 
 @pytest.fixture(scope='module')
@@ -20,19 +27,27 @@ def tool():
 @pytest.fixture
 def write(tmp_path):
     def write_one(name, quality, config='msanet', shift=0, **meta):
-        rows = [dict(run=0, episode=e, class_id=1 + e % 2, query=f'q{e + shift}', supports=[],
-                     counts={'final': np.array([5, 0, 10 - quality, quality]),
-                             'all-foreground': np.array([0, 5, 0, 10])}) for e in range(4)]
+        rows = [
+            dict(
+                run=0,
+                episode=e,
+                class_id=1 + e % 2,
+                query=f'q{e + shift}',
+                supports=[],
+                counts={'final': np.array([5, 0, 10 - quality, quality]), 'all-foreground': np.array([0, 5, 0, 10])},
+            )
+            for e in range(4)
+        ]
         report = {'config': config, 'checkpoint': 'x.pth', **summarise(rows, {**META, **meta}, 0)}
         path = str(tmp_path / name)
         write_report(report, path)
         return path
+
     return write_one
 
 
 def test_table_with_support_control(tool, write, capsys):
-    files = [write('a.json', 8), write('b.json', 3, support_control='wrong_novel'),
-             write('c.json', 4, config='floor')]
+    files = [write('a.json', 8), write('b.json', 3, support_control='wrong_novel'), write('c.json', 4, config='floor')]
     assert tool.main(files) == 0
     out = capsys.readouterr().out.splitlines()
     assert 'hash `f00`' in out[0]

@@ -32,11 +32,16 @@ if (root.parent / f'break{fold}').exists():
     sys.exit('the disk is full of cats')
 work = root / f'msanet/fold{fold}'
 """
-TRAIN = TOOL + """
+TRAIN = (
+    TOOL
+    + """
 work.mkdir(parents=True, exist_ok=True)
 (work / 'meta_learner.pth').write_text('weights')
 """
-TEST = TOOL + """
+)
+TEST = (
+    TOOL
+    + """
 protocol = option('--protocol') or 'balanced'
 assert Path(sys.argv[2]) == work / 'meta_learner.pth'
 out = Path(option('--work-dir')) / '2020'
@@ -48,6 +53,7 @@ entry = lambda x: {'mIoU': x + fold - shift, 'mIoU_std': 0.5, 'FB-IoU': 70.0 + f
     fold=fold, missing_classes=[], checkpoint=sys.argv[2], per_class=[], episodes=[],
     summary={'final': entry(50.0), 'meta': entry(40.0), 'all-foreground': entry(9.0)})))
 """
+)
 
 
 @pytest.fixture
@@ -56,16 +62,22 @@ def tool(tmp_path, monkeypatch):
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, 'cross_validate', module)
     spec.loader.exec_module(module)
-    for name, text in (('cfg.py', CONFIG), ('train.py', TRAIN), ('test.py', TEST), ('dist_train.sh', TRAIN),
-                       ('dist_test.sh', TEST)):
+    for name, text in (
+        ('cfg.py', CONFIG),
+        ('train.py', TRAIN),
+        ('test.py', TEST),
+        ('dist_train.sh', TRAIN),
+        ('dist_test.sh', TEST),
+    ):
         (tmp_path / name).write_text(text.replace('PYTHON', sys.executable))
         (tmp_path / name).chmod(0o755)
     for variable in ('FOLD', 'MMFSS_DATA_ROOT', 'MMFSS_WORK_ROOT', 'MMFSS_CANDIDATE_AREA'):
         monkeypatch.setenv(variable, '')  # put back afterwards
         monkeypatch.delenv(variable)
     monkeypatch.setattr(module, '_TOOLS', tmp_path)
-    module.run = lambda *options: module.main([str(tmp_path / 'cfg.py'), '--work-root', str(tmp_path / 'work'),
-                                               *options])
+    module.run = lambda *options: module.main(
+        [str(tmp_path / 'cfg.py'), '--work-root', str(tmp_path / 'work'), *options]
+    )
     logging.disable(logging.INFO)  # as the tool does when it is a program
     yield module
     logging.disable(logging.NOTSET)
@@ -136,8 +148,21 @@ def test_a_lost_result_is_made_again(tool, tmp_path):
 
 
 def test_controls_annotations_and_several_processes(tool, tmp_path, capsys):
-    tool.run('--folds', '0', '--gpus', '2', '--protocols', 'bam', '--support-control', 'wrong_novel',
-             '--support-annotation', 'mask', 'box', '--outputs', 'final')
+    tool.run(
+        '--folds',
+        '0',
+        '--gpus',
+        '2',
+        '--protocols',
+        'bam',
+        '--support-control',
+        'wrong_novel',
+        '--support-annotation',
+        'mask',
+        'box',
+        '--outputs',
+        'final',
+    )
     out = capsys.readouterr().out
     assert '| bam_mask | final | 49.00 | 49.00 | 70.00 |' in out
     assert '| bam_box_wrong_novel | final | 39.00 | 39.00 | 70.00 |' in out
@@ -158,8 +183,10 @@ def test_another_config_is_refused(tool, tmp_path):
         tool.run('--folds', '0')
 
 
-@pytest.mark.parametrize('options, message', [
-    (['--protocols', 'bamm'], 'no protocol bamm'), (['--gpus', '0'], '--gpus'), (['--outputs', 'x'], 'none of the')])
+@pytest.mark.parametrize(
+    'options, message',
+    [(['--protocols', 'bamm'], 'no protocol bamm'), (['--gpus', '0'], '--gpus'), (['--outputs', 'x'], 'none of the')],
+)
 def test_wrong_options(tool, tmp_path, capsys, options, message):
     with pytest.raises(SystemExit) as error:
         tool.run('--folds', '0', *options)

@@ -35,8 +35,13 @@ def label(name):
 def downloads(tmp_path):
     """VOC2012 and SBD as folders."""
     voc, sbd = tmp_path / 'VOCdevkit/VOC2012', tmp_path / 'benchmark_RELEASE/dataset'
-    for folder in (voc / 'JPEGImages', voc / 'SegmentationClass', voc / 'ImageSets/Segmentation',
-                   voc / 'ImageSets/Main', sbd / 'cls'):
+    for folder in (
+        voc / 'JPEGImages',
+        voc / 'SegmentationClass',
+        voc / 'ImageSets/Segmentation',
+        voc / 'ImageSets/Main',
+        sbd / 'cls',
+    ):
         folder.mkdir(parents=True)
     for name, names in LISTS.items():
         (voc / f'ImageSets/Segmentation/{name}.txt').write_text('\n'.join(names) + '\n')
@@ -102,7 +107,7 @@ def test_pascal_from_archives(downloads, tmp_path, capsys):
 def test_an_archive_that_is_cut_off(downloads, tmp_path, kind):
     voc, sbd = downloads
     archive = pack(voc.parent, tmp_path / kind, 'w') if kind == 'voc.tar' else pack(sbd.parent, tmp_path / kind, 'w:gz')
-    archive.write_bytes(archive.read_bytes()[:archive.stat().st_size // 2])
+    archive.write_bytes(archive.read_bytes()[: archive.stat().st_size // 2])
     sources = (archive, sbd, tmp_path / 'out') if kind == 'voc.tar' else (voc, archive)
     message = rf'{kind} is (cut off|damaged).*Fetch it again|missing|not complete|only a part'
     with pytest.raises(PreparationError, match=message):
@@ -161,7 +166,9 @@ def coco(tmp_path):
             dict(id=1, image_id=1, category_id=1, iscrowd=0, segmentation=square(5, 5, 20)),
             dict(id=2, image_id=1, category_id=4, iscrowd=0, segmentation=square(0, 0, 45)),
             dict(id=3, image_id=1, category_id=7, iscrowd=1, segmentation=plain),
-            dict(id=4, image_id=1, category_id=1, iscrowd=0, segmentation=[[1, 2, 3, 4]])])
+            dict(id=4, image_id=1, category_id=1, iscrowd=0, segmentation=[[1, 2, 3, 4]]),
+        ],
+    )
     assert np.array_equal(coco_mask.decode(rle).astype(bool), crowd)
     (tmp_path / 'annotations').mkdir()
     for phase in ('train', 'val'):
@@ -173,8 +180,9 @@ def coco(tmp_path):
 
 
 def convert(root, **kwargs):
-    return prepare_coco(root / 'annotations/instances_val2014.json', root / 'val2014', root / 'annotations/val2014',
-                        workers=0, **kwargs)
+    return prepare_coco(
+        root / 'annotations/instances_val2014.json', root / 'val2014', root / 'annotations/val2014', workers=0, **kwargs
+    )
 
 
 def test_coco_rules(coco):
@@ -214,15 +222,19 @@ def test_paint_first_and_background():
         paint_objects(50, 50, first)
 
 
-@pytest.mark.parametrize('change, message', [
-    (lambda c: c['annotations'][0].update(segmentation=[[1, 1, 5, 1, 5, 5, 2]]), 'odd number of values, .* id 1'),
-    (lambda c: c['annotations'][1].pop('segmentation'), '1 of 4 annotations .* no segmentation, .* id 2'),
-    (lambda c: c['annotations'][0].update(image_id=9), 'Annotation 1 .* names the image 9'),
-    (lambda c: c['annotations'][0].update(category_id=2), 'Annotation 1 .* names the class 2'),
-    (lambda c: c['categories'][0].update(name='dog'), 'has the class dog twice'),
-    (lambda c: c['images'][1].update(file_name='404.jpg'), r'1 of 2 images .* are not in .*404\.jpg'),
-    (lambda c: c['categories'].pop(), 'has 79 classes|names the class'),
-    (lambda c: c.pop('images'), 'cut off or no COCO instances file')])
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (lambda c: c['annotations'][0].update(segmentation=[[1, 1, 5, 1, 5, 5, 2]]), 'odd number of values, .* id 1'),
+        (lambda c: c['annotations'][1].pop('segmentation'), '1 of 4 annotations .* no segmentation, .* id 2'),
+        (lambda c: c['annotations'][0].update(image_id=9), 'Annotation 1 .* names the image 9'),
+        (lambda c: c['annotations'][0].update(category_id=2), 'Annotation 1 .* names the class 2'),
+        (lambda c: c['categories'][0].update(name='dog'), 'has the class dog twice'),
+        (lambda c: c['images'][1].update(file_name='404.jpg'), r'1 of 2 images .* are not in .*404\.jpg'),
+        (lambda c: c['categories'].pop(), 'has 79 classes|names the class'),
+        (lambda c: c.pop('images'), 'cut off or no COCO instances file'),
+    ],
+)
 def test_coco_json_that_is_wrong(coco, change, message):
     root, content = coco
     change(content)
@@ -245,8 +257,17 @@ def test_coco_json_that_is_cut_off(coco):
 
 def test_verify(voc, tmp_path, capsys):
     main = tool('verify').main
-    options = ['pascal5i', '--data-root', str(voc), '--train-list', 'ImageSets/Segmentation/train.txt',
-               '--candidate-area', '100', '--folds', '1']
+    options = [
+        'pascal5i',
+        '--data-root',
+        str(voc),
+        '--train-list',
+        'ImageSets/Segmentation/train.txt',
+        '--candidate-area',
+        '100',
+        '--folds',
+        '1',
+    ]
     assert main([*options, '--save', str(tmp_path / 'counts.json')]) == 0
     assert '| fold 1 val | all | 20 |' in capsys.readouterr().out
     assert main([*options, '--expected', str(tmp_path / 'counts.json')]) == 0
@@ -266,5 +287,9 @@ def test_expected_counts_are_those_published():
     assert [PASCAL[f'fold {f} val'].images for f in range(4)] == [364, 445, 592, 336]
     assert [PASCAL[f'fold {f} train, novel images kept'].images for f in range(4)] == [4760, 4588, 4097, 5108]
     assert [list(PASCAL[f'fold {f} val'].classes.values()) for f in range(4)] == [
-        [81, 63, 89, 61, 71], [70, 100, 118, 110, 69], [73, 125, 76, 74, 386], [63, 53, 90, 82, 69]]
+        [81, 63, 89, 61, 71],
+        [70, 100, 118, 110, 69],
+        [73, 125, 76, 74, 386],
+        [63, 53, 90, 82, 69],
+    ]
     assert COCO_FWB['fold 3 val'].images == 12640

@@ -27,13 +27,29 @@ def test_the_batch_of_the_recipe_is_spread_over_two_processes(tmp_path):
     torch.save(dict(state_dict=stage1.state_dict(), meta=dict(fold=0)), learner)
     train, val = 'train_dataloader.dataset', 'val_dataloader.dataset'
     output = run(
-        'dist_train.sh', CONFIG, 2, '--fold', 0, '--data-root', root, '--work-root',
-        tmp_path / 'runs', '--candidate-area', 100, '--cfg-options', 'train_cfg.max_epochs=1',
-        'train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False',
-        'val_dataloader.num_workers=0', 'val_dataloader.persistent_workers=False',
-        f'{train}.query_pipeline.6.crop_size={SIDE}', f'{train}.support_pipeline.6.crop_size={SIDE}',
-        f'{val}.query_pipeline.1.size={SIDE}', f'{val}.support_pipeline.2.size={SIDE}',
-        f'{val}.protocol.episodes=4')
+        'dist_train.sh',
+        CONFIG,
+        2,
+        '--fold',
+        0,
+        '--data-root',
+        root,
+        '--work-root',
+        tmp_path / 'runs',
+        '--candidate-area',
+        100,
+        '--cfg-options',
+        'train_cfg.max_epochs=1',
+        'train_dataloader.num_workers=0',
+        'train_dataloader.persistent_workers=False',
+        'val_dataloader.num_workers=0',
+        'val_dataloader.persistent_workers=False',
+        f'{train}.query_pipeline.6.crop_size={SIDE}',
+        f'{train}.support_pipeline.6.crop_size={SIDE}',
+        f'{val}.query_pipeline.1.size={SIDE}',
+        f'{val}.support_pipeline.2.size={SIDE}',
+        f'{val}.protocol.episodes=4',
+    )
     assert 'LR is set based on batch size of 8 and the current batch size is 8' in output
     work_dir = tmp_path / 'runs/msanet/r101_pascal_1shot/fold0'
     assert list(work_dir.glob('best_mIoU_epoch_1.pth'))

@@ -12,11 +12,14 @@ def test_variants_agree_where_their_weights_do():
     tool = load_script(REPO / 'tools/analysis_tools/ensemble_sweep.py')
     init_default_scope('mmfss')
     torch.manual_seed(0)
-    model = MODELS.build(dict(
-        type='BaseLearnerEnsemble',
-        backbone=dict(type='BlockResNet', depth=18, base_channels=8),
-        decode_head=dict(type='MSANetHead', channels=8, similarity_channels=4),
-        base_head=dict(type='mmseg.PSPHead', in_channels=64, channels=8, num_classes=4))).eval()
+    model = MODELS.build(
+        dict(
+            type='BaseLearnerEnsemble',
+            backbone=dict(type='BlockResNet', depth=18, base_channels=8),
+            decode_head=dict(type='MSANetHead', channels=8, similarity_channels=4),
+            base_head=dict(type='mmseg.PSPHead', in_channels=64, channels=8, num_classes=4),
+        )
+    ).eval()
     image, mask = torch.randn(2, 3, 64, 64), torch.zeros(2, 1, 64, 64)
     mask[..., 20:40, 20:40] = 1
 
@@ -33,5 +36,6 @@ def test_variants_agree_where_their_weights_do():
     model.merge_adjustment.weight.data[0] = torch.tensor([2.0, 0.3]).view(2, 1, 1)
     weighted = variants()
     base = weighted['base'][:, 1:]
-    torch.testing.assert_close(weighted['learnt (final)'] - weighted['learnt, v2 = 0'],
-                               torch.cat([0.5 * base, torch.zeros_like(base)], dim=1))
+    torch.testing.assert_close(
+        weighted['learnt (final)'] - weighted['learnt, v2 = 0'], torch.cat([0.5 * base, torch.zeros_like(base)], dim=1)
+    )

@@ -48,8 +48,11 @@ def test_writing_and_showing(written, capsys):
     header, episodes = read_episodes(file)
     assert len(episodes) == 30 and header['protocol'] == 'balanced' and header['fold'] == 1
     assert f'hash {header["hash"]}' in out and str(file) in out
-    rows = {line.split('|')[1].strip(): [c.strip() for c in line.split('|')[2:-1]]
-            for line in out.splitlines() if line.startswith('|')}
+    rows = {
+        line.split('|')[1].strip(): [c.strip() for c in line.split('|')[2:-1]]
+        for line in out.splitlines()
+        if line.startswith('|')
+    }
     assert rows['class'][:3] == ['candidates', 'episodes', 'in each run']
     assert rows['cat'][:4] == ['7', '6', '3', '20.0%'] and len(rows) == 6
     assert load('episodes').main([str(file)]) == 0
@@ -107,8 +110,12 @@ def test_browsing(data, tmp_path, capsys):
     options = ['--out', str(tmp_path), '--num', '3', '--page', '2', '--height', '60', '--columns', '1']
     assert tool.main([CONFIG, *data, *options, '--support-annotation', 'point']) == 0
     names = sorted(p.name for p in tmp_path.iterdir())
-    assert names == ['test_fold1_balanced_point_0.png', 'test_fold1_balanced_point_1.png',
-                     'train_fold1_point_0.png', 'train_fold1_point_1.png']
+    assert names == [
+        'test_fold1_balanced_point_0.png',
+        'test_fold1_balanced_point_1.png',
+        'train_fold1_point_0.png',
+        'train_fold1_point_1.png',
+    ]
     assert all(name in capsys.readouterr().out or name for name in names)
     page = np.asarray(Image.open(tmp_path / names[2]))
     assert page.std() > 10 and page.shape[0] > 150

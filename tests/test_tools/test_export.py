@@ -40,10 +40,13 @@ def untouched_environment(monkeypatch):
 def inputs(tmp_path_factory):
     """A config with the geometry of the published tests, weights, and a folder for what comes out."""
     root = tmp_path_factory.mktemp('export')
-    text = f"_base_ = '{CONFIGS / 'tiny_1shot.py'}'\n" + '''
+    text = (
+        f"_base_ = '{CONFIGS / 'tiny_1shot.py'}'\n"
+        + """
 steps = [dict(type='LoadFewShotImage'), dict(type='ResizeLongSide', size=64), dict(type='PackEpisodeInputs')]
 test_dataloader = dict(dataset=dict(query_pipeline=steps))
-'''
+"""
+    )
     config = root / 'tiny_square.py'
     config.write_text(text)
     return str(config), save_weights(config, root / 'model.pth'), root
@@ -53,6 +56,7 @@ test_dataloader = dict(dataset=dict(query_pipeline=steps))
 def test_onnx_graphs_segment_an_image_without_torch(inputs, capsys):
     pytest.importorskip('onnxruntime'), pytest.importorskip('onnxscript')
     import onnx
+
     config, weights, root = inputs
     assert load_tool().main([config, weights, '--out', str(root / 'exported')]) == 0
     out = capsys.readouterr().out
@@ -65,8 +69,10 @@ def test_onnx_graphs_segment_an_image_without_torch(inputs, capsys):
     for name in facts['files'].values():
         raw = (root / 'exported' / name).read_bytes()
         assert b'site-packages' not in raw and str(REPO).encode() not in raw  # nothing of this machine
-        dims = {value.name: [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
-                for value in onnx.load_from_string(raw).graph.input}
+        dims = {
+            value.name: [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
+            for value in onnx.load_from_string(raw).graph.input
+        }
         assert dims.get('images', ['shots', 3, 'height', 'width']) == ['shots', 3, 'height', 'width']
         assert dims.get('query', [1, 3, 'height', 'width']) == [1, 3, 'height', 'width']
 
@@ -74,9 +80,19 @@ def test_onnx_graphs_segment_an_image_without_torch(inputs, capsys):
     image[10:30, 20:44] = (250, 200, 30)
     Image.fromarray(image).save(root / 'image.png')
     Image.fromarray((image[..., 0] > 100).astype(np.uint8) * 255).save(root / 'mask.png')
-    subprocess.run([sys.executable, str(REPO / 'demo/onnx_segment.py'), str(root / 'exported'), str(root / 'image.png'),
-                    str(root / 'out.png'), str(root / 'image.png'), str(root / 'mask.png')], check=True,
-                   env=environment())
+    subprocess.run(
+        [
+            sys.executable,
+            str(REPO / 'demo/onnx_segment.py'),
+            str(root / 'exported'),
+            str(root / 'image.png'),
+            str(root / 'out.png'),
+            str(root / 'image.png'),
+            str(root / 'mask.png'),
+        ],
+        check=True,
+        env=environment(),
+    )
     mask = np.asarray(Image.open(root / 'out.png'))
     assert mask.shape == (48, 60) and set(np.unique(mask)) <= {0, 255}
 
@@ -84,8 +100,10 @@ def test_onnx_graphs_segment_an_image_without_torch(inputs, capsys):
 @pytest.mark.slow
 def test_torch_program_for_one_support(inputs, capsys):
     config, weights, root = inputs
-    assert load_tool().main([config, weights, '--out', str(root / 'program'), '--format', 'torch_export',
-                             '--shots', '1']) == 0
+    assert (
+        load_tool().main([config, weights, '--out', str(root / 'program'), '--format', 'torch_export', '--shots', '1'])
+        == 0
+    )
     assert capsys.readouterr().out.count('100.000% of the mask pixels agree') == 2
     assert json.loads((root / 'program' / 'export.json').read_text())['shots'] == 1
 

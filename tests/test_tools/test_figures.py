@@ -60,6 +60,7 @@ def checkpoint(cfg, tmp_path_factory):
 @pytest.fixture
 def draw(tool, root, checkpoint, tmp_path, capsys):
     """Call the tool; gives its status, what it printed, and the picture."""
+
     def call(figure, *options, data=('--fold', '1'), weights=checkpoint, out='figure.png'):
         path = tmp_path / out
         status = tool.main([figure, CONFIG, weights, *options, '--data-root', str(root), *data, '--out', str(path)])
@@ -83,11 +84,14 @@ def test_a_row_for_each_class(draw):
 
 
 def test_episodes_by_their_number(draw):
-    status, text, path = draw('qualitative', '--episodes', '7', '3', '--run', '1', '--outputs', 'prototype', 'final',
-                              out='figure.pdf')
+    status, text, path = draw(
+        'qualitative', '--episodes', '7', '3', '--run', '1', '--outputs', 'prototype', 'final', out='figure.pdf'
+    )
     assert status == 0 and path.read_bytes().startswith(b'%PDF')
     assert [line.split(': ')[1].split(', ')[:2] for line in rows_of(text)] == [
-        ['run 1', 'episode 7'], ['run 1', 'episode 3']]
+        ['run 1', 'episode 7'],
+        ['run 1', 'episode 3'],
+    ]
 
 
 def test_similarity_maps_are_brightest_on_the_colour_of_the_support(draw, tool, cfg, checkpoint):
@@ -100,10 +104,14 @@ def test_similarity_maps_are_brightest_on_the_colour_of_the_support(draw, tool, 
     assert values[inside].mean() > values[~inside].mean() + 0.1 and 0 <= values.min() <= values.max() <= 1 + 1e-5
 
 
-@pytest.mark.parametrize('options, message', [
-    (('model.decode_head.block_groups=(2,3)', ), r'compares the blocks of layers \(2, 3\) only'),
-    (('model.decode_head.parts=(prior,attention)', ), "makes no similarity maps: it was built with parts="),
-    (('model.decode_head.type=PrototypeHead', ), 'PrototypeHead makes no similarity maps')])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (('model.decode_head.block_groups=(2,3)',), r'compares the blocks of layers \(2, 3\) only'),
+        (('model.decode_head.parts=(prior,attention)',), 'makes no similarity maps: it was built with parts='),
+        (('model.decode_head.type=PrototypeHead',), 'PrototypeHead makes no similarity maps'),
+    ],
+)
 def test_heads_without_such_maps(tool, cfg, options, message):
     changed = cfg.copy()
     if 'PrototypeHead' in options[0]:
@@ -123,8 +131,16 @@ def results(cfg, tmp_path):
     for index, episode in enumerate(dataset.episodes):
         counts = np.array([1000, 0, 99 - index, index + 1])
         counts = {4: np.array([1000, 0, 50, 0]), 17: np.array([1000, 0, 200, 0])}.get(index, counts)
-        rows.append(dict(run=episode.run, episode=episode.episode, query=episode.query, supports=list(episode.supports),
-                         class_id=dataset.dataset.class_names.index(episode.class_name), counts={'final': counts}))
+        rows.append(
+            dict(
+                run=episode.run,
+                episode=episode.episode,
+                query=episode.query,
+                supports=list(episode.supports),
+                class_id=dataset.dataset.class_names.index(episode.class_name),
+                counts={'final': counts},
+            )
+        )
     path = tmp_path / 'results_balanced.json'
     write_report(summarise(rows, dataset.metainfo, 0), str(path))
     return path
@@ -155,15 +171,18 @@ def test_another_checkpoint_than_that_of_the_file_is_told(draw, results, monkeyp
     assert 'says 0.0 for final, this model gives' in text
 
 
-@pytest.mark.parametrize('figure, options, kwargs, message', [
-    ('qualitative', (), dict(out='figure.txt'), 'its name must end with one of .png'),
-    ('qualitative', ('--episodes', '99'), {}, 'run 0 has no episode 99: it has 0 to 14'),
-    ('qualitative', ('--run', '5'), {}, 'there is no run 5'),
-    ('qualitative', ('--outputs', 'meta', 'base'), {}, 'no binary output base; it gives'),
-    ('qualitative', (), dict(data=('--fold', '2')), 'other fold: fold 1 instead of 2'),
-    ('qualitative', (), dict(weights='none.pth'), 'there is no checkpoint none.pth'),
-    ('qualitative', ('--cfg-options', 'model.decode_head.channels=8'), {}, 'does not fit the model'),
-])
+@pytest.mark.parametrize(
+    'figure, options, kwargs, message',
+    [
+        ('qualitative', (), dict(out='figure.txt'), 'its name must end with one of .png'),
+        ('qualitative', ('--episodes', '99'), {}, 'run 0 has no episode 99: it has 0 to 14'),
+        ('qualitative', ('--run', '5'), {}, 'there is no run 5'),
+        ('qualitative', ('--outputs', 'meta', 'base'), {}, 'no binary output base; it gives'),
+        ('qualitative', (), dict(data=('--fold', '2')), 'other fold: fold 1 instead of 2'),
+        ('qualitative', (), dict(weights='none.pth'), 'there is no checkpoint none.pth'),
+        ('qualitative', ('--cfg-options', 'model.decode_head.channels=8'), {}, 'does not fit the model'),
+    ],
+)
 def test_what_cannot_be_drawn_is_said(draw, figure, options, kwargs, message):
     status, text, path = draw(figure, *options, **kwargs)
     assert status == 1 and message in text and not path.exists()

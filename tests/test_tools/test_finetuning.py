@@ -16,7 +16,7 @@ def test_before_training_after(tmp_path):
     """The shipped data, schedule and guard on the tests' tiny network."""
     config, start = tmp_path / 'tiny_finetune.py', tmp_path / 'meta_learner.pth'
     tiny = Config.fromfile(CONFIGS / 'tiny_1shot.py').model.to_dict()
-    config.write_text(f'''
+    config.write_text(f"""
 _base_ = '{REPO}/configs/finetune/lite0_folder.py'
 model = dict(backbone=dict(_delete_=True, **{tiny['backbone']}), decode_head=dict(**{tiny['decode_head']}))
 work_dir = '{tmp_path / 'work'}'
@@ -25,7 +25,7 @@ max_iters = 3
 train_cfg = dict(max_iters=max_iters)
 train_dataloader = dict(num_workers=0, persistent_workers=False)
 test_dataloader = dict(num_workers=0, dataset=dict(protocol=dict(runs=1, episodes=8)))
-''')
+""")
     data = '--data-root', write_class_folders(tmp_path / 'mine', ('red', 'green'), images=8, size=(60, 80))
     output = run('train.py', config, *data, fails=True)
     assert 'meta_learner.pth does not exist' in output

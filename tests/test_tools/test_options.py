@@ -30,8 +30,7 @@ def config(*args):
 
 
 def test_fold_and_roots_reach_every_field_computed_from_them():
-    cfg = config('--fold', '3', '--data-root', '/data', '--work-root', '/runs',
-                 '--candidate-area', '77')
+    cfg = config('--fold', '3', '--data-root', '/data', '--work-root', '/runs', '--candidate-area', '77')
     assert cfg.fold == cfg.train_dataloader.dataset.dataset.fold == 3
     assert cfg.val_dataloader.dataset.dataset.data_root == '/data'
     assert cfg.val_dataloader.dataset.dataset.candidate_area == 77
@@ -41,8 +40,7 @@ def test_fold_and_roots_reach_every_field_computed_from_them():
 
 
 def test_mmseg_options_work_as_in_mmseg():
-    cfg = config('--work-dir', '/mine', '--cfg-options', 'train_cfg.max_epochs=7',
-                 'randomness.seed=3')
+    cfg = config('--work-dir', '/mine', '--cfg-options', 'train_cfg.max_epochs=7', 'randomness.seed=3')
     assert cfg.work_dir == '/mine' and cfg.train_cfg.max_epochs == 7 and cfg.randomness.seed == 3
     assert os.environ['LOCAL_RANK'] == '0'
 
@@ -84,8 +82,7 @@ def make_test_config(tmp_path, *args, checkpoint=True):
 
 
 def test_test_options_reach_dataset_and_hooks(tmp_path):
-    cfg = make_test_config(tmp_path, '--support-control', 'base', '--show-dir', 'pictures',
-                           '--out', 'masks')
+    cfg = make_test_config(tmp_path, '--support-control', 'base', '--show-dir', 'pictures', '--out', 'masks')
     assert cfg.test_dataloader.dataset.support_control == 'base'
     assert cfg.default_hooks.visualization.show_dir == 'pictures'
     assert cfg.custom_hooks[-1] == dict(type='mmfss.PredictionFileHook', out_dir='masks')
@@ -93,8 +90,17 @@ def test_test_options_reach_dataset_and_hooks(tmp_path):
 
 
 def test_a_protocol_reaches_the_test_data_and_options_come_after_it(tmp_path):
-    cfg = make_test_config(tmp_path, '--protocol', 'hsnet', '--support-annotation', 'box', '--episodes-file', 'e.jsonl',
-                           '--cfg-options', 'test_dataloader.dataset.protocol.episodes=9')
+    cfg = make_test_config(
+        tmp_path,
+        '--protocol',
+        'hsnet',
+        '--support-annotation',
+        'box',
+        '--episodes-file',
+        'e.jsonl',
+        '--cfg-options',
+        'test_dataloader.dataset.protocol.episodes=9',
+    )
     dataset = cfg.test_dataloader.dataset
     assert dataset.protocol == dict(type='HsnetProtocol', order='list', runs=1, episodes=9, seed=0)
     assert dataset.query_pipeline[2] == dict(type='SquashResize', size=64)
@@ -121,9 +127,17 @@ def test_tta_needs_a_config_that_knows_it(tmp_path, capsys):
 
 
 def test_a_missing_start_checkpoint_is_named_before_any_training(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr('sys.argv', [
-        'train.py', str(CONFIGS / 'tiny_1shot.py'), '--work-root', str(tmp_path), '--cfg-options',
-        f'load_from={tmp_path}/meta_learner.pth'])
+    monkeypatch.setattr(
+        'sys.argv',
+        [
+            'train.py',
+            str(CONFIGS / 'tiny_1shot.py'),
+            '--work-root',
+            str(tmp_path),
+            '--cfg-options',
+            f'load_from={tmp_path}/meta_learner.pth',
+        ],
+    )
     with pytest.raises(SystemExit):
         tool('train').main()
     assert f'load_from={tmp_path}/meta_learner.pth does not exist' in capsys.readouterr().err

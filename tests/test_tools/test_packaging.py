@@ -25,11 +25,12 @@ def test_the_registries_are_children_of_mmsegs():
 PARTS = dict(
     MODELS=('BaseLearnerEnsemble', 'MSANetHead', 'mmseg.PSPHead'),
     DATASETS=('EpisodicDataset', 'Pascal5iDataset'),
-    TRANSFORMS=('PackEpisodeInputs', ),
-    METRICS=('FewShotIoUMetric', ),
+    TRANSFORMS=('PackEpisodeInputs',),
+    METRICS=('FewShotIoUMetric',),
     HOOKS=('CheckpointGuardHook', 'EpisodeVisualizationHook'),
-    VISUALIZERS=('EpisodeVisualizer', ),
-    TASK_UTILS=('BamProtocol', ))
+    VISUALIZERS=('EpisodeVisualizer',),
+    TASK_UTILS=('BamProtocol',),
+)
 
 
 def test_importing_mmfss_is_enough_to_find_its_parts():
@@ -61,28 +62,40 @@ def test_packages_that_are_newer_than_any_tried_only_warn(monkeypatch):
 def source(tmp_path_factory):
     """A copy of what packaging reads, so that building does not disturb the repository."""
     target = tmp_path_factory.mktemp('source')
-    for name in ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'README.md', 'CHANGELOG.md',
-                 'LICENSE', 'model-index.yml', 'requirements.txt'):
+    for name in (
+        'setup.py',
+        'pyproject.toml',
+        'MANIFEST.in',
+        'README.md',
+        'CHANGELOG.md',
+        'LICENSE',
+        'model-index.yml',
+        'requirements.txt',
+    ):
         shutil.copy(REPO / name, target)
     for name in ('mmfss', 'configs', 'tools', 'requirements'):
-        shutil.copytree(REPO / name, target / name, symlinks=True,
-                        ignore=shutil.ignore_patterns('__pycache__', '.mim'))
+        shutil.copytree(REPO / name, target / name, symlinks=True, ignore=shutil.ignore_patterns('__pycache__', '.mim'))
     return target
 
 
 def setup_py(source, *args):
     pytest.importorskip('setuptools')
-    subprocess.run([sys.executable, 'setup.py', '-q', *args], cwd=source, check=True,
-                   env=environment(), capture_output=True)
+    subprocess.run(
+        [sys.executable, 'setup.py', '-q', *args], cwd=source, check=True, env=environment(), capture_output=True
+    )
 
 
 def test_a_wheel_holds_configs_tools_and_model_index(source, tmp_path):
     setup_py(source, 'bdist_wheel', '--dist-dir', tmp_path)
-    wheel, = tmp_path.glob('mmfss-*.whl')
+    (wheel,) = tmp_path.glob('mmfss-*.whl')
     names = zipfile.ZipFile(wheel).namelist()
-    for name in ('mmfss/.mim/configs/_base_/default_runtime.py', 'mmfss/.mim/tools/train.py',
-                 'mmfss/.mim/tools/dist_train.sh', 'mmfss/.mim/model-index.yml',
-                 'mmfss/engine/stages.py'):
+    for name in (
+        'mmfss/.mim/configs/_base_/default_runtime.py',
+        'mmfss/.mim/tools/train.py',
+        'mmfss/.mim/tools/dist_train.sh',
+        'mmfss/.mim/model-index.yml',
+        'mmfss/engine/stages.py',
+    ):
         assert name in names
     assert not (source / 'mmfss' / '.mim').exists(), 'a copy left behind would go stale'
     metadata = zipfile.ZipFile(wheel).read(next(n for n in names if n.endswith('METADATA')))

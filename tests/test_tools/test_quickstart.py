@@ -30,7 +30,9 @@ root = Path(os.environ['MMFSS_WORK_ROOT'])
 with open(root.parent / 'calls.txt', 'a') as file:
     file.write(' '.join(sys.argv) + chr(10))
 """
-TRAIN = TOOL + """
+TRAIN = (
+    TOOL
+    + """
 if (root.parent / 'break').exists():
     sys.exit('the disk is full of cats')
 work = root / 'stage2/fold0'
@@ -43,7 +45,10 @@ print('mmengine - INFO - Iter(train) [ 50/100]  lr: 1.0e-02  eta: 0:00:01')
 (work / 'iter_100.pth').write_text('')
 (work / 'last_checkpoint').write_text(str(work / 'iter_100.pth'))
 """
-TEST = TOOL + """
+)
+TEST = (
+    TOOL
+    + """
 out = root / 'test_fold0'
 (out / '2020').mkdir(parents=True, exist_ok=True)
 (out / 'figures').mkdir(exist_ok=True)
@@ -55,6 +60,7 @@ entry = {'mIoU': 50.0 + int(root.name[-1]), 'FB-IoU': 70.0}
     format='mmfss-results-1', episodes_hash='abc', shots=1, num_episodes=300,
     per_class=[dict(name='checkered star')], summary={'final': entry, 'all-foreground': entry})))
 """
+)
 
 
 @pytest.fixture
@@ -63,8 +69,12 @@ def quickstart(tmp_path, monkeypatch):
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, 'quickstart', module)
     spec.loader.exec_module(module)
-    for name, text in (('stage1_cfg.py', STAGE1), ('train.py', TRAIN), ('test.py', TEST),
-                       ('cfg.py', STAGE2.replace('STAGE1', str(tmp_path / 'stage1_cfg.py')))):
+    for name, text in (
+        ('stage1_cfg.py', STAGE1),
+        ('train.py', TRAIN),
+        ('test.py', TEST),
+        ('cfg.py', STAGE2.replace('STAGE1', str(tmp_path / 'stage1_cfg.py'))),
+    ):
         (tmp_path / name).write_text(text)
     for variable in ('FOLD', 'MMFSS_DATA_ROOT', 'MMFSS_WORK_ROOT'):
         monkeypatch.setenv(variable, '')  # put back afterwards
@@ -72,10 +82,22 @@ def quickstart(tmp_path, monkeypatch):
     monkeypatch.setattr(module, 'generate_shapes', lambda *args, **kwargs: False)
 
     def run(*options: str) -> None:
-        monkeypatch.setattr(sys, 'argv', [
-            'quickstart.py', '--config', str(tmp_path / 'cfg.py'), '--data-root',
-            str(tmp_path / 'data'), '--work-root', str(tmp_path / 'work'), *options])
+        monkeypatch.setattr(
+            sys,
+            'argv',
+            [
+                'quickstart.py',
+                '--config',
+                str(tmp_path / 'cfg.py'),
+                '--data-root',
+                str(tmp_path / 'data'),
+                '--work-root',
+                str(tmp_path / 'work'),
+                *options,
+            ],
+        )
         module.main()
+
     module.run = run
     logging.disable(logging.INFO)  # as the tool does when it is a program
     yield module
@@ -83,8 +105,7 @@ def quickstart(tmp_path, monkeypatch):
 
 
 def calls(tmp_path) -> list[str]:
-    return [Path(line.split()[0]).name
-            for line in (tmp_path / 'work/calls.txt').read_text().splitlines()]
+    return [Path(line.split()[0]).name for line in (tmp_path / 'work/calls.txt').read_text().splitlines()]
 
 
 def test_everything_once_and_one_table(quickstart, tmp_path, capsys):
@@ -119,10 +140,13 @@ def test_failure_shows_the_cause_and_goes_on_later(quickstart, tmp_path):
     assert calls(tmp_path) == ['train.py', 'train.py', 'test.py']
 
 
-@pytest.mark.parametrize('lost, again', [
-    ('checkpoint', ['train.py', 'test.py']),
-    ('result', ['test.py']),
-])
+@pytest.mark.parametrize(
+    'lost, again',
+    [
+        ('checkpoint', ['train.py', 'test.py']),
+        ('result', ['test.py']),
+    ],
+)
 def test_what_was_lost_is_made_again(quickstart, tmp_path, lost, again):
     quickstart.run()
     state = json.loads((tmp_path / 'work/seed0/quickstart_fold0.json').read_text())
@@ -138,12 +162,15 @@ def test_another_config_is_refused(quickstart, tmp_path):
         quickstart.run()
 
 
-@pytest.mark.parametrize('line, epochs, share', [
-    ('Epoch(train)  [2][ 5/10]  lr: 1.0e-02', 4, 0.375),
-    ('Iter(train) [ 50/100]  lr: 1.0e-02', None, 0.5),
-    ('Epoch(test) [ 30/300]    eta: 0:00:20', None, 0.1),
-    ('Epoch(val)  [2][10/10]  mIoU: 40', 4, None),
-    ('Loads checkpoint by local backend', None, None),
-])
+@pytest.mark.parametrize(
+    'line, epochs, share',
+    [
+        ('Epoch(train)  [2][ 5/10]  lr: 1.0e-02', 4, 0.375),
+        ('Iter(train) [ 50/100]  lr: 1.0e-02', None, 0.5),
+        ('Epoch(test) [ 30/300]    eta: 0:00:20', None, 0.1),
+        ('Epoch(val)  [2][10/10]  mIoU: 40', 4, None),
+        ('Loads checkpoint by local backend', None, None),
+    ],
+)
 def test_progress_is_read_from_the_log(quickstart, line, epochs, share):
     assert quickstart.fraction(line, epochs) == share

@@ -29,22 +29,34 @@ def test_training_does_both_stages_and_says_so(trained_1shot, work_root):
     assert learner['meta']['fold'] == 1 and len(learner['meta']['base_class_names']) == 15
     # Checkpoints carry the base learner and say what they were trained on.
     content = torch.load(best, weights_only=False)
-    assert torch.equal(content['state_dict']['base_head.conv_seg.weight'],
-                       learner['state_dict']['decode_head.conv_seg.weight'])
+    assert torch.equal(
+        content['state_dict']['base_head.conv_seg.weight'], learner['state_dict']['decode_head.conv_seg.weight']
+    )
     assert content['meta']['dataset_meta']['fold'] == 1
 
 
 def test_testing_gives_the_numbers_of_validation(trained_1shot, tiny_options, tmp_path):
     output, best = trained_1shot
-    tested = run('test.py', CONFIGS / 'tiny_1shot.py', best, *tiny_options, '--show-dir',
-                 tmp_path / 'show', '--out', tmp_path / 'out', '--work-dir', tmp_path / 'run')
+    tested = run(
+        'test.py',
+        CONFIGS / 'tiny_1shot.py',
+        best,
+        *tiny_options,
+        '--show-dir',
+        tmp_path / 'show',
+        '--out',
+        tmp_path / 'out',
+        '--work-dir',
+        tmp_path / 'run',
+    )
     numbers = metrics_of(tested)
     assert {'mIoU', 'FB-IoU', 'meta/mIoU', 'prototype/mIoU'} <= numbers.keys()
     assert 0 < numbers['mIoU'] < 100
-    validated = re.search(r'The best checkpoint with ([\d.]+) mIoU', output[output.rindex(
-        f'is saved to {best.name}') - 200:])
+    validated = re.search(
+        r'The best checkpoint with ([\d.]+) mIoU', output[output.rindex(f'is saved to {best.name}') - 200 :]
+    )
     assert numbers['mIoU'] == pytest.approx(float(validated.group(1)), abs=2e-4)
-    result, = (tmp_path / 'run').rglob('results_*.json')
+    (result,) = (tmp_path / 'run').rglob('results_*.json')
     assert json.loads(result.read_text())
     assert len(list((tmp_path / 'show').glob('*.png'))) == 30
     masks = sorted((tmp_path / 'out').glob('*.png'))
@@ -55,8 +67,16 @@ def test_testing_gives_the_numbers_of_validation(trained_1shot, tiny_options, tm
 
 def test_support_control_keeps_the_episodes(trained_1shot, tiny_options, tmp_path):
     _, best = trained_1shot
-    output = run('test.py', CONFIGS / 'tiny_1shot.py', best, *tiny_options, '--support-control',
-                 'wrong_novel', '--work-dir', tmp_path)
+    output = run(
+        'test.py',
+        CONFIGS / 'tiny_1shot.py',
+        best,
+        *tiny_options,
+        '--support-control',
+        'wrong_novel',
+        '--work-dir',
+        tmp_path,
+    )
     assert metrics_of(output)['mIoU'] >= 0
     assert list(tmp_path.rglob('results_*wrong_novel*.json'))
 
@@ -92,8 +112,7 @@ def test_two_processes_train_one_model(trained_1shot, tiny_options, work_root):
     start_weights = torch.load(work_root / 'tiny_base' / 'fold1' / 'base_learner.pth')['state_dict']
     for name, weight in first['weights'].items():
         assert torch.equal(weight, second['weights'][name]), name
-    assert torch.equal(first['weights']['backbone.conv1.weight'],
-                       start_weights['backbone.conv1.weight'])
+    assert torch.equal(first['weights']['backbone.conv1.weight'], start_weights['backbone.conv1.weight'])
 
 
 @pytest.mark.slow

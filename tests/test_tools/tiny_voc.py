@@ -30,7 +30,7 @@ def write_tiny_voc(root: Path) -> Path:
             image = rng.integers(0, 256, (SIDE, SIDE, 3))
             mask = np.zeros((SIDE, SIDE), dtype=np.uint8)
             top, left = rng.integers(0, SIDE // 2, 2)
-            square = np.s_[top:top + 28, left:left + 28]
+            square = np.s_[top : top + 28, left : left + 28]
             image[square] = (colours[class_id] + rng.integers(-20, 20, (28, 28, 3))).clip(0, 255)
             mask[square] = class_id
             Image.fromarray(image.astype(np.uint8)).save(root / 'JPEGImages' / f'{name}.jpg')

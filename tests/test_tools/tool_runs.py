@@ -17,8 +17,7 @@ def environment() -> dict:
     env = {k: v for k, v in os.environ.items() if k not in (*OURS, *LAUNCHER)}
     helpers = str(Path(__file__).parent)
     path = os.pathsep.join(filter(None, [str(REPO), helpers, env.get('PYTHONPATH')]))
-    return dict(env, CUDA_VISIBLE_DEVICES='-1', OMP_NUM_THREADS='1', PYTHONPATH=path,
-                PYTHON=sys.executable)
+    return dict(env, CUDA_VISIBLE_DEVICES='-1', OMP_NUM_THREADS='1', PYTHONPATH=path, PYTHON=sys.executable)
 
 
 def start(tool: str, *args, **kwargs) -> subprocess.Popen:
@@ -26,8 +25,9 @@ def start(tool: str, *args, **kwargs) -> subprocess.Popen:
     command = [str(REPO / 'tools' / tool), *map(str, args)]
     if tool.endswith('.py'):
         command.insert(0, sys.executable)
-    return subprocess.Popen(command, cwd=REPO, env=environment(), text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **kwargs)
+    return subprocess.Popen(
+        command, cwd=REPO, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **kwargs
+    )
 
 
 def run(tool: str, *args, fails: bool = False) -> str:

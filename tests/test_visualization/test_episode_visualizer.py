@@ -27,8 +27,9 @@ def sample(height: int = 40, width: int = 60, outputs=('final', 'meta', 'base'))
     for name in outputs:
         key = 'pred_sem_seg' if name == 'final' else f'pred_{name}_seg'
         result.set_field(PixelData(data=data.clone()), key)
-    result.set_metainfo(dict(class_id=3, class_name='cow', run=0, episode=2, ori_shape=(40, 60),
-                             img_path='/x/2007_1.jpg'))
+    result.set_metainfo(
+        dict(class_id=3, class_name='cow', run=0, episode=2, ori_shape=(40, 60), img_path='/x/2007_1.jpg')
+    )
     return result
 
 
@@ -41,8 +42,9 @@ def visualizer(**kwargs) -> EpisodeVisualizer:
 
 def panels_of(monkeypatch, *args) -> list[Panel]:
     seen = []
-    monkeypatch.setattr('mmfss.visualization.episode_visualizer.compose_sheet',
-                        lambda panels, *rest: seen.extend(panels))
+    monkeypatch.setattr(
+        'mmfss.visualization.episode_visualizer.compose_sheet', lambda panels, *rest: seen.extend(panels)
+    )
     visualizer().draw_episode(*args)
     return seen
 
@@ -50,8 +52,7 @@ def panels_of(monkeypatch, *args) -> list[Panel]:
 def test_all_panels_in_order_with_iou(monkeypatch):
     panels = panels_of(monkeypatch, image(), sample(), [(image(), sample())])
     assert [p.title for p in panels] == ['Support', 'Query', 'Meta', 'Base', 'Final']
-    assert [p.note for p in panels] == [
-        'annotation', 'ground truth', 'IoU 100.0', 'base classes', 'IoU 100.0']
+    assert [p.note for p in panels] == ['annotation', 'ground truth', 'IoU 100.0', 'base classes', 'IoU 100.0']
     assert [name for name, _ in panels[3].legend] == ['ant']
 
 

@@ -12,8 +12,10 @@ def plain(height: int, width: int, value: int = 0) -> np.ndarray:
 
 
 def test_rows_of_different_shapes_stand_in_common_columns():
-    rows = [('ant', [Panel('Support', [plain(40, 60)]), Panel('Query', [plain(60, 40)])]),
-            ('bee', [Panel('Support', [plain(40, 40)]), Panel('Query', [plain(40, 60)])])]
+    rows = [
+        ('ant', [Panel('Support', [plain(40, 60)]), Panel('Query', [plain(60, 40)])]),
+        ('bee', [Panel('Support', [plain(40, 40)]), Panel('Query', [plain(40, 60)])]),
+    ]
     black = (compose_grid(rows, 100) == 0).all(-1)
     filled = [black[:, x].sum() for x in np.flatnonzero(black.any(0))]
     assert max(filled) == 200 and black.any(1).sum() == 200  # two rows, 100 high each, nothing else is black

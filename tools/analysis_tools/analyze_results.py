@@ -66,8 +66,7 @@ def draw_classes(report: dict, outputs: list[str]) -> Figure:
             axes.bar_label(bars, labels, padding=2, fontsize=7, color='#444444')
         axes.axvline(miou, color=colors[output], linewidth=0.8, linestyle='--', zorder=0)
     axes.set_yticks(np.arange(len(entries)), [f'{entry["name"]} ({entry["episodes"]})' for entry in entries])
-    axes.set(xlim=(0, 100), xlabel='IoU, percent (episodes of the class in brackets)',
-             ylim=(-0.6, len(entries) - 0.4))
+    axes.set(xlim=(0, 100), xlabel='IoU, percent (episodes of the class in brackets)', ylim=(-0.6, len(entries) - 0.4))
     _finish(axes, report)
     return figure
 
@@ -84,8 +83,14 @@ def size_table(report: dict, outputs: list[str]) -> list[dict]:
     for low, high in zip(EDGES[:-1], EDGES[1:], strict=True):
         own = (shares > low) & (shares <= high)
         if own.any():
-            groups.append(dict(low=low, high=high, episodes=int(own.sum()),
-                               IoU={name: float(ious[name][own].mean()) for name in outputs}))
+            groups.append(
+                dict(
+                    low=low,
+                    high=high,
+                    episodes=int(own.sum()),
+                    IoU={name: float(ious[name][own].mean()) for name in outputs},
+                )
+            )
     return groups
 
 
@@ -107,13 +112,25 @@ def draw_size(report: dict, outputs: list[str]) -> Figure:
     # The first group begins at 0, which a logarithmic axis cannot show.
     middles = [100 * np.sqrt(max(group['low'], EDGES[1] / 4) * group['high']) for group in groups]
     for output in outputs:
-        axes.plot(middles, [group['IoU'][output] for group in groups], 'o-', markersize=5, color=colors[output],
-                  label=f'{output}, mean of a group', zorder=3)
+        axes.plot(
+            middles,
+            [group['IoU'][output] for group in groups],
+            'o-',
+            markersize=5,
+            color=colors[output],
+            label=f'{output}, mean of a group',
+            zorder=3,
+        )
     for edge in EDGES[1:-1]:
         axes.axvline(edge * 100, color='#dddddd', linewidth=0.6, zorder=0)
     left = 0.8 * min(100 * shares.min(), middles[0])
-    axes.set(xscale='log', xlim=(max(left, 0.01), 105), ylim=(0, 102), ylabel='IoU of an episode, percent',
-             xlabel=f'foreground, percent of the image (one point an episode: {outputs[0]})')
+    axes.set(
+        xscale='log',
+        xlim=(max(left, 0.01), 105),
+        ylim=(0, 102),
+        ylabel='IoU of an episode, percent',
+        xlabel=f'foreground, percent of the image (one point an episode: {outputs[0]})',
+    )
     axes.xaxis.set_major_formatter(lambda value, _: f'{value:g}')
     _finish(axes, report)
     return figure
@@ -151,8 +168,13 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     table = PrettyTable(['foreground', 'episodes', *outputs])
     for group in size_table(report, outputs):
-        table.add_row([f'{group["low"]:.0%} to {group["high"]:.0%}', group['episodes'],
-                       *(f'{group["IoU"][name]:.1f}' for name in outputs)])
+        table.add_row(
+            [
+                f'{group["low"]:.0%} to {group["high"]:.0%}',
+                group['episodes'],
+                *(f'{group["IoU"][name]:.1f}' for name in outputs),
+            ]
+        )
     print(f'Mean IoU of single episodes by size:\n{table}')
     return 0
 

@@ -29,11 +29,19 @@ from mmfss.visualization.contact_sheet import contact_sheet, draw_item
 def parse_args(argv: list[str] | None = None) -> tuple[argparse.Namespace, argparse.ArgumentParser]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='a stage-2 config')
-    parser.add_argument('--split', nargs='+', choices=['train', 'val', 'test'], default=['train', 'test'],
-                        help='which episodes (default: train and test)')
+    parser.add_argument(
+        '--split',
+        nargs='+',
+        choices=['train', 'val', 'test'],
+        default=['train', 'test'],
+        help='which episodes (default: train and test)',
+    )
     parser.add_argument('--protocol', metavar='NAME', help='test by this protocol: see tools/test.py')
-    parser.add_argument('--support-annotation', choices=['mask', 'box', 'scribble', 'point'],
-                        help='what the supports are annotated with')
+    parser.add_argument(
+        '--support-annotation',
+        choices=['mask', 'box', 'scribble', 'point'],
+        help='what the supports are annotated with',
+    )
     parser.add_argument('--num', type=int, default=12, help='episodes of each split (12)')
     parser.add_argument('--page', type=int, default=12, help='episodes of a page (12)')
     parser.add_argument('--columns', type=int, default=2, help='columns of a page (2)')
@@ -49,17 +57,17 @@ def parse_args(argv: list[str] | None = None) -> tuple[argparse.Namespace, argpa
 
 def browse(dataset: EpisodicDataset, args: argparse.Namespace, name: str) -> list[Path]:
     """Write the pages of one data set; returns their paths."""
-    visualizer = EpisodeVisualizer(f'browse_{name}', outputs=('base', ), height=args.height)
+    visualizer = EpisodeVisualizer(f'browse_{name}', outputs=('base',), height=args.height)
     visualizer.dataset_meta = dataset.metainfo
     np.random.seed(args.seed)
     # Spread over the list, which is often sorted by class or by name.
-    chosen = np.sort(np.random.permutation(len(dataset))[:args.num])
+    chosen = np.sort(np.random.permutation(len(dataset))[: args.num])
     sheets = [draw_item(visualizer, dataset, int(i)) for i in tqdm(chosen, desc=name, disable=not sys.stderr.isatty())]
     args.out.mkdir(parents=True, exist_ok=True)
     paths = []
     for page, start in enumerate(range(0, len(sheets), args.page)):
         paths.append(args.out / f'{name}_{page}.png')
-        Image.fromarray(contact_sheet(sheets[start:start + args.page], args.columns)).save(paths[-1])
+        Image.fromarray(contact_sheet(sheets[start : start + args.page], args.columns)).save(paths[-1])
     return paths
 
 

@@ -51,8 +51,13 @@ similarity maps from the last shot only; mmfss takes the mean over shots, and `l
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('folder', nargs='?', type=Path, default=golden.FOLDER,
-                        help='folder of golden cases (default: tests/data/golden)')
+    parser.add_argument(
+        'folder',
+        nargs='?',
+        type=Path,
+        default=golden.FOLDER,
+        help='folder of golden cases (default: tests/data/golden)',
+    )
     parser.add_argument('--out', help='write the page, not only the table, to this file')
     parser.add_argument('--machine', default='CPU', help='what the page says it was run on')
     args = parser.parse_args(argv)
@@ -69,17 +74,22 @@ def find_cases(folder: Path) -> list[str]:
 def make_table(deviations: dict[str, dict[str, float]]) -> str:
     """Markdown of {case: deviations as golden.compare gives them}, one row a quantity, one column a case."""
     rows = [['', 'tolerance', *deviations], ['---'] * (2 + len(deviations))]
-    names = list(dict.fromkeys(name for case in deviations.values() for name in case
-                               if not name.startswith('gradient/')))
+    names = list(
+        dict.fromkeys(name for case in deviations.values() for name in case if not name.startswith('gradient/'))
+    )
     for name in names:
         kind, label = name.split('/')
         values = [f'{case[name]:.1e}' if name in case else '' for case in deviations.values()]
         rows.append([f'`{label}`', f'{golden.TOLERANCES[kind]:.0e}', *values])
     worst = [max((v, k) for k, v in case.items() if k.startswith('gradient/')) for case in deviations.values()]
     counts = [sum(k.startswith('gradient/') for k in case) for case in deviations.values()]
-    rows.append(['gradients', f'{golden.TOLERANCES["gradient"]:.0e}',
-                 *(f'{v:.1e} (of {n}; `{k.removeprefix("gradient/")}`)'
-                   for (v, k), n in zip(worst, counts, strict=True))])
+    rows.append(
+        [
+            'gradients',
+            f'{golden.TOLERANCES["gradient"]:.0e}',
+            *(f'{v:.1e} (of {n}; `{k.removeprefix("gradient/")}`)' for (v, k), n in zip(worst, counts, strict=True)),
+        ]
+    )
     return '\n'.join('| ' + ' | '.join(row) + ' |' for row in rows)
 
 
@@ -100,8 +110,12 @@ def main(argv: list[str] | None = None) -> int:
             command += f' {osp.relpath(args.folder)}'
         page = [INTRODUCTION.format(command=command, commit=commit(), machine=args.machine), table + '\n', NOTES]
         Path(args.out).write_text('\n'.join(page))
-    far = [f'{case}: {name} {value:.1e}' for case, found in deviations.items() for name, value in found.items()
-           if not value <= golden.TOLERANCES[name.split('/')[0]]]
+    far = [
+        f'{case}: {name} {value:.1e}'
+        for case, found in deviations.items()
+        for name, value in found.items()
+        if not value <= golden.TOLERANCES[name.split('/')[0]]
+    ]
     if far:
         print('beyond the tolerance: ' + '; '.join(far), file=sys.stderr)
     return int(bool(far))

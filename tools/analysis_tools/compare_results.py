@@ -36,17 +36,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--out', help='write the table to this file as well')
     args = parser.parse_args(argv)
     if args.names and len(args.names) != len(args.files):
-        parser.error(
-            f'--names needs one name for each of the {len(args.files)} files, got {len(args.names)}'
-        )
+        parser.error(f'--names needs one name for each of the {len(args.files)} files, got {len(args.names)}')
     return args
 
 
 def judged(report: dict) -> set[tuple]:
     """What was judged, whatever the supports: (run, episode, class, query)."""
-    return {
-        (row['run'], row['episode'], row['class_id'], row['query']) for row in report['episodes']
-    }
+    return {(row['run'], row['episode'], row['class_id'], row['query']) for row in report['episodes']}
 
 
 def check_same_episodes(reports: list[tuple[str, dict]]) -> None:
@@ -61,9 +57,7 @@ def check_same_episodes(reports: list[tuple[str, dict]]) -> None:
     path, first = reports[0]
     for other_path, other in reports[1:]:
         if first['support_control'] == other['support_control']:
-            same = (
-                first['episodes_hash'] == other['episodes_hash'] and first['fold'] == other['fold']
-            )
+            same = first['episodes_hash'] == other['episodes_hash'] and first['fold'] == other['fold']
         else:
             same = judged(first) == judged(other)
         if not same:
@@ -98,9 +92,7 @@ def compare(
     names = names or [None] * len(reports)
     methods: dict[tuple, dict] = {}
     for (path, report), name in zip(reports, names, strict=True):
-        method = methods.setdefault(
-            method_key(report, name), {'label': name or report.get('config') or path}
-        )
+        method = methods.setdefault(method_key(report, name), {'label': name or report.get('config') or path})
         control = report['support_control']
         if control in method:
             raise ValueError(
@@ -108,17 +100,11 @@ def compare(
                 'files or give each its own --names'
             )
         method[control] = report
-    controls = list(
-        dict.fromkeys(c for m in methods.values() for c in m if c not in ('label', None))
-    )
-    classes = list(
-        dict.fromkeys(entry['name'] for _, report in reports for entry in report['per_class'])
-    )
+    controls = list(dict.fromkeys(c for m in methods.values() for c in m if c not in ('label', None)))
+    classes = list(dict.fromkeys(entry['name'] for _, report in reports for entry in report['per_class']))
     several = len(methods) > 1
 
-    rows = [
-        ['output', *classes, 'mIoU', 'FB-IoU', *(f'correct - {control}' for control in controls)]
-    ]
+    rows = [['output', *classes, 'mIoU', 'FB-IoU', *(f'correct - {control}' for control in controls)]]
     shown_control_rows = set()
     for method in methods.values():
         report = method.get(None)

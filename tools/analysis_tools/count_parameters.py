@@ -2,8 +2,8 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """Print the parameters of configs, all and learned in their stage, as a Markdown table.
 
-    python tools/analysis_tools/count_parameters.py                       # the MSANet configs
-    python tools/analysis_tools/count_parameters.py configs/pspnet/*.py
+python tools/analysis_tools/count_parameters.py                       # the MSANet configs
+python tools/analysis_tools/count_parameters.py configs/pspnet/*.py
 """
 
 import argparse
@@ -17,9 +17,12 @@ from mmengine.registry import init_default_scope
 from mmfss.engine.stages import resolve_config
 from mmfss.registry import MODELS
 
-DEFAULT = [f'configs/msanet/{backbone}_{dataset}_{shots}shot.py'
-           for backbone in ('vgg16', 'r50', 'r101')
-           for dataset in ('pascal', 'coco') for shots in (1, 5)]
+DEFAULT = [
+    f'configs/msanet/{backbone}_{dataset}_{shots}shot.py'
+    for backbone in ('vgg16', 'r50', 'r101')
+    for dataset in ('pascal', 'coco')
+    for shots in (1, 5)
+]
 
 
 def count_parameters(config: str) -> tuple[int, int]:
@@ -27,14 +30,12 @@ def count_parameters(config: str) -> tuple[int, int]:
     cfg = Config.fromfile(resolve_config(config))
     init_default_scope(cfg.get('default_scope', 'mmfss'))
     parameters = list(MODELS.build(cfg.model).parameters())
-    return (sum(p.numel() for p in parameters),
-            sum(p.numel() for p in parameters if p.requires_grad))
+    return (sum(p.numel() for p in parameters), sum(p.numel() for p in parameters if p.requires_grad))
 
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('configs', nargs='*', default=DEFAULT, help='default: the MSANet configs')
     args = parser.parse_args()
     MMLogger.get_current_instance().setLevel(logging.WARNING)

@@ -41,8 +41,10 @@ def ensembles(model, features, bank) -> dict[str, Tensor]:
     w1, w2 = model.merge_adjustment.weight.flatten()
     v1, _ = model.merge_base.weight.flatten()
     psi = meta.adjustment.expand_as(background)
-    variants = {'learnt (final)': scores['final'],
-                'learnt, v2 = 0': torch.cat([v1 * (w1 * background + w2 * psi), w1 * own + w2 * psi], dim=1)}
+    variants = {
+        'learnt (final)': scores['final'],
+        'learnt, v2 = 0': torch.cat([v1 * (w1 * background + w2 * psi), w1 * own + w2 * psi], dim=1),
+    }
     for v2 in PLAIN:
         variants[f'plain, v2 = {v2:g}'] = torch.cat([background + v2 * base, own], dim=1)
     return {**variants, 'base': torch.cat([1 - base, base], dim=1)}
@@ -59,7 +61,7 @@ def sweep(model, loader, episodes: int) -> tuple[dict, tuple[str, ...]]:
         bank = model.encode_support(inputs['support'], inputs['support_mask'])
         for name, scores in ensembles(model, features, bank).items():
             samples = model.attach_predictions({'final': scores}, size, data['data_samples'])
-            for sample in samples[:episodes - done]:
+            for sample in samples[: episodes - done]:
                 found = confusion(sample.pred_sem_seg.data[0].numpy(), sample.gt_sem_seg.data[0].numpy(), 255)
                 key = (name, sample.class_id)
                 counts[key] = [a + b for a, b in zip(counts.get(key, (0, 0, 0, 0)), found, strict=True)]
@@ -88,8 +90,10 @@ def main() -> None:
         ious = [100 * tp / max(fp + fn + tp, 1) for _, fp, fn, tp in (counts[name, c] for c in classes)]
         print(f'| {name} | {" | ".join(f"{iou:.1f}" for iou in ious)} | {sum(ious) / len(ious):.1f} |')
     shares = (100 * tp / max(fn + tp, 1) for _, _, fn, tp in (counts['base', c] for c in classes))
-    print('\nShare of the novel pixels that the base learner gives to base classes: '
-          + ', '.join(f'{names[c]} {share:.0f} %' for c, share in zip(classes, shares, strict=True)))
+    print(
+        '\nShare of the novel pixels that the base learner gives to base classes: '
+        + ', '.join(f'{names[c]} {share:.0f} %' for c, share in zip(classes, shares, strict=True))
+    )
 
 
 if __name__ == '__main__':

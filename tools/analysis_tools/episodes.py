@@ -61,8 +61,17 @@ def class_table(episodes: Sequence[Episode], classes: Sequence[str], candidates:
         classes: Names of the evaluated classes; one that is never drawn has a row too.
         candidates (dict, optional): Candidate images of each class.
     """
-    table = PrettyTable(['class', *(['candidates'] if candidates else []), 'episodes', 'in each run', 'share',
-                         'different queries', 'different supports'])
+    table = PrettyTable(
+        [
+            'class',
+            *(['candidates'] if candidates else []),
+            'episodes',
+            'in each run',
+            'share',
+            'different queries',
+            'different supports',
+        ]
+    )
     table.align = 'r'
     table.align['class'] = 'l'
     runs = sorted({e.run for e in episodes})
@@ -70,9 +79,17 @@ def class_table(episodes: Sequence[Episode], classes: Sequence[str], candidates:
         own = [e for e in episodes if e.class_name == name]
         counts = Counter(e.run for e in own)
         low, high = min(counts[run] for run in runs), max(counts[run] for run in runs)
-        table.add_row([name, *([candidates[name]] if candidates else []), len(own),
-                       str(low) if low == high else f'{low} to {high}', f'{len(own) / len(episodes):.1%}',
-                       len({e.query for e in own}), len({s for e in own for s in e.supports})])
+        table.add_row(
+            [
+                name,
+                *([candidates[name]] if candidates else []),
+                len(own),
+                str(low) if low == high else f'{low} to {high}',
+                f'{len(own) / len(episodes):.1%}',
+                len({e.query for e in own}),
+                len({s for e in own for s in e.supports}),
+            ]
+        )
     return table.get_string()
 
 
@@ -81,8 +98,11 @@ def describe(episodes: Sequence[Episode], header: dict, candidates: dict[str, in
     classes = header.get('eval_classes') or sorted({e.class_name for e in episodes})
     runs = len({e.run for e in episodes})
     where = f'{header.get("dataset", "unknown data")}, fold {header.get("fold")}, {header.get("shots")}-shot'
-    lines = [f'protocol {header.get("protocol")}, seed {header.get("seed")}: {where}, {runs} run(s), '
-             f'{len(episodes)} episodes', class_table(episodes, classes, candidates)]
+    lines = [
+        f'protocol {header.get("protocol")}, seed {header.get("seed")}: {where}, {runs} run(s), '
+        f'{len(episodes)} episodes',
+        class_table(episodes, classes, candidates),
+    ]
     drawn = {e.class_name for e in episodes}
     if never := [name for name in classes if name not in drawn]:
         fate = 'counts as IoU 0' if header.get('missing_classes_as_zero') else 'is left out of mIoU and reported'

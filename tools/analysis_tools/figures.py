@@ -2,9 +2,9 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """The figures of the MSANet paper from any config and checkpoint; episodes are those of tools/test.py.
 
-    python tools/analysis_tools/figures.py qualitative CONFIG CHECKPOINT --fold 1 --out figure5.png
-    python tools/analysis_tools/figures.py similarity  CONFIG CHECKPOINT --fold 1 --out figure6.pdf
-    python tools/analysis_tools/figures.py failures    CONFIG CHECKPOINT results_bam.json --fold 1 --out figure7.jpg
+python tools/analysis_tools/figures.py qualitative CONFIG CHECKPOINT --fold 1 --out figure5.png
+python tools/analysis_tools/figures.py similarity  CONFIG CHECKPOINT --fold 1 --out figure6.pdf
+python tools/analysis_tools/figures.py failures    CONFIG CHECKPOINT results_bam.json --fold 1 --out figure7.jpg
 """
 
 import argparse
@@ -43,14 +43,28 @@ def make_parser() -> argparse.ArgumentParser:
         command.add_argument('--out', required=True, metavar='FILE', help='figure to write: .png, .jpg or .pdf')
         command.add_argument('--height', type=int, default=200, help='height of an image, pixels (200)')
     for command in (qualitative, similarity):
-        command.add_argument('--episodes', type=int, nargs='+', metavar='N',
-                             help='numbers of the episodes (default: the first episode of each class)')
+        command.add_argument(
+            '--episodes',
+            type=int,
+            nargs='+',
+            metavar='N',
+            help='numbers of the episodes (default: the first episode of each class)',
+        )
         command.add_argument('--run', type=int, default=0, help='run that the numbers count in (0)')
     for command in (qualitative, failures):
-        command.add_argument('--outputs', nargs='+', metavar='NAME',
-                             help='outputs to draw, such as prototype meta final (default: meta and final)')
-    similarity.add_argument('--groups', type=int, nargs='+', choices=[2, 3, 4],
-                            help='layers whose blocks are averaged (default: all that the model compares)')
+        command.add_argument(
+            '--outputs',
+            nargs='+',
+            metavar='NAME',
+            help='outputs to draw, such as prototype meta final (default: meta and final)',
+        )
+    similarity.add_argument(
+        '--groups',
+        type=int,
+        nargs='+',
+        choices=[2, 3, 4],
+        help='layers whose blocks are averaged (default: all that the model compares)',
+    )
     failures.add_argument('results', help='results_*.json that tools/test.py wrote with this checkpoint')
     failures.add_argument('--num', type=int, default=6, help='episodes (6)')
     failures.add_argument('--of-class', type=int, metavar='N', help='at most so many of a class')
@@ -84,11 +98,16 @@ def make_rows(args: argparse.Namespace, parser: argparse.ArgumentParser) -> list
         episode = segment_episode(model, dataset, index, groups or ())
         rows.append(maker.similarity(episode) if groups else maker.outcome(episode, args.outputs))
         named = dataset.episodes[index]
-        print(f'row {len(rows)}: run {named.run}, episode {named.episode}, {named.class_name}: query {named.query}, '
-              f'supports {", ".join(named.supports)}, IoU {episode.iou():.1f}')
+        print(
+            f'row {len(rows)}: run {named.run}, episode {named.episode}, {named.class_name}: query {named.query}, '
+            f'supports {", ".join(named.supports)}, IoU {episode.iou():.1f}'
+        )
         if index in expected and abs(expected[index] - episode.iou(args.by)) > SAME_IOU:
-            print(f'  {args.results} says {expected[index]:.1f} for {args.by}, this model gives '
-                  f'{episode.iou(args.by):.1f}: was the file written with another checkpoint?', file=sys.stderr)
+            print(
+                f'  {args.results} says {expected[index]:.1f} for {args.by}, this model gives '
+                f'{episode.iou(args.by):.1f}: was the file written with another checkpoint?',
+                file=sys.stderr,
+            )
     return rows
 
 

@@ -39,9 +39,11 @@ def find_pairs(root: Path, image_suffix: str, mask_suffix: str) -> dict[str, lis
         raise FileNotFoundError(f'there is no folder {root}; set it with --data-root')
     found = {}
     for name in class_folders(str(root)):
-        images = sorted((p for p in (root / name).iterdir() if p.name.endswith(image_suffix)
-                         and not p.name.endswith(mask_suffix)), key=lambda p: natural_order(p.name))
-        pairs = [(p, p.with_name(p.name[:-len(image_suffix)] + mask_suffix)) for p in images]
+        images = sorted(
+            (p for p in (root / name).iterdir() if p.name.endswith(image_suffix) and not p.name.endswith(mask_suffix)),
+            key=lambda p: natural_order(p.name),
+        )
+        pairs = [(p, p.with_name(p.name[: -len(image_suffix)] + mask_suffix)) for p in images]
         for image, mask in pairs:
             if not mask.is_file():
                 raise FileNotFoundError(f'the image {image} has no mask {mask}; see --mask-suffix')
@@ -63,13 +65,15 @@ def read_mask(path: Path, threshold: int) -> np.ndarray:
     return values if values.dtype == bool else values >= threshold
 
 
-def segment_class(inferencer: FewShotInferencer, name: str, pairs: list[tuple[Path, Path]], shots: int,
-                  args: argparse.Namespace) -> dict:
+def segment_class(
+    inferencer: FewShotInferencer, name: str, pairs: list[tuple[Path, Path]], shots: int, args: argparse.Namespace
+) -> dict:
     """Pixel counts (tn, fp, fn, tp) over all queries of a class, and the seconds it took."""
     start = time.perf_counter()
     supports, queries = pairs[:shots], pairs[shots:]
-    bank = inferencer.register(name, [image for image, _ in supports],
-                               [read_mask(mask, args.mask_threshold) for _, mask in supports])
+    bank = inferencer.register(
+        name, [image for image, _ in supports], [read_mask(mask, args.mask_threshold) for _, mask in supports]
+    )
     results = inferencer.stream([image for image, _ in queries], bank, args.batch_size, args.threshold)
     counts, seconds = np.zeros(4, np.int64), 0.0
     for (image, mask), result in zip(queries, results, strict=True):
@@ -79,27 +83,39 @@ def segment_class(inferencer: FewShotInferencer, name: str, pairs: list[tuple[Pa
             raise ValueError(f'the mask {mask} is {truth.shape}, its image {image} {result.mask.shape} (h, w)')
         counts += confusion(result.mask, truth.astype(np.uint8))
         start = time.perf_counter()
-    return dict(name=name, images=len(queries), counts=counts.tolist(), seconds=seconds,
-                IoU=100 * float(foreground_iou(counts)),
-                all_foreground=100 * float(counts[2:].sum() / max(counts.sum(), 1)))
+    return dict(
+        name=name,
+        images=len(queries),
+        counts=counts.tolist(),
+        seconds=seconds,
+        IoU=100 * float(foreground_iou(counts)),
+        all_foreground=100 * float(counts[2:].sum() / max(counts.sum(), 1)),
+    )
 
 
 def measure(inferencer: FewShotInferencer, classes: dict, shots: int, args: argparse.Namespace) -> dict:
     """All classes with K supports each."""
     enough = {name: pairs for name, pairs in classes.items() if len(pairs) > shots}
     if not enough:
-        raise ValueError(f'no class of {args.data_root} has the {shots + 1} images that {shots} supports and a query '
-                         'need')
-    rows = [segment_class(inferencer, name, pairs, shots, args)
-            for name, pairs in tqdm(enough.items(), desc=f'{shots}-shot', unit='class',
-                                    mininterval=0.5 if sys.stderr.isatty() else 20)]
+        raise ValueError(
+            f'no class of {args.data_root} has the {shots + 1} images that {shots} supports and a query need'
+        )
+    rows = [
+        segment_class(inferencer, name, pairs, shots, args)
+        for name, pairs in tqdm(
+            enough.items(), desc=f'{shots}-shot', unit='class', mininterval=0.5 if sys.stderr.isatty() else 20
+        )
+    ]
     images = sum(row['images'] for row in rows)
     return dict(
         mIoU=float(np.mean([row['IoU'] for row in rows])),
         all_foreground=float(np.mean([row['all_foreground'] for row in rows])),
         **{'FB-IoU': 100 * float(fb_iou(np.sum([row['counts'] for row in rows], axis=0)))},
-        images=images, images_per_second=images / sum(row['seconds'] for row in rows), per_class=rows,
-        too_few_images=[name for name in classes if name not in enough])
+        images=images,
+        images_per_second=images / sum(row['seconds'] for row in rows),
+        per_class=rows,
+        too_few_images=[name for name in classes if name not in enough],
+    )
 
 
 def markdown(report: dict) -> str:
@@ -110,21 +126,29 @@ def markdown(report: dict) -> str:
     def row(name: str, values) -> str:
         return f'| {name} | ' + ' | '.join(values) + ' |'
 
-    lines = [f'{report["data_root"]}, {Path(report["config"]).name}, {report["checkpoint"]}, {report["device"]}', '',
-             row('IoU, percent', [*columns, 'all-foreground']), '|---|' + '---|' * (len(columns) + 1)]
+    lines = [
+        f'{report["data_root"]}, {Path(report["config"]).name}, {report["checkpoint"]}, {report["device"]}',
+        '',
+        row('IoU, percent', [*columns, 'all-foreground']),
+        '|---|' + '---|' * (len(columns) + 1),
+    ]
     by_class = [{entry['name']: entry for entry in found['per_class']} for found in shots.values()]
     for name in dict.fromkeys(name for entries in by_class for name in entries):
         values = [f'{entries[name]["IoU"]:.1f}' if name in entries else '-' for entries in by_class]
         baseline = next(entries[name]['all_foreground'] for entries in by_class if name in entries)
         lines.append(row(name, [*values, f'{baseline:.1f}']))
     first = next(iter(shots.values()))
-    lines += [row('**mIoU**', [*(f'**{found["mIoU"]:.1f}**' for found in shots.values()),
-                               f'{first["all_foreground"]:.1f}']),
-              row('FB-IoU', [*(f'{found["FB-IoU"]:.1f}' for found in shots.values()), '']),
-              row('images', [*(str(found['images']) for found in shots.values()), '']),
-              row('images per second', [*(f'{found["images_per_second"]:.1f}' for found in shots.values()), ''])]
-    lines += [f'\nLeft out of {k}-shot, which have too few images: {", ".join(found["too_few_images"])}.'
-              for k, found in shots.items() if found['too_few_images']]
+    lines += [
+        row('**mIoU**', [*(f'**{found["mIoU"]:.1f}**' for found in shots.values()), f'{first["all_foreground"]:.1f}']),
+        row('FB-IoU', [*(f'{found["FB-IoU"]:.1f}' for found in shots.values()), '']),
+        row('images', [*(str(found['images']) for found in shots.values()), '']),
+        row('images per second', [*(f'{found["images_per_second"]:.1f}' for found in shots.values()), '']),
+    ]
+    lines += [
+        f'\nLeft out of {k}-shot, which have too few images: {", ".join(found["too_few_images"])}.'
+        for k, found in shots.items()
+        if found['too_few_images']
+    ]
     return '\n'.join(lines) + '\n'
 
 
@@ -141,8 +165,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--device', help="such as 'cuda:0' or 'cpu'")
     parser.add_argument('--image-suffix', default='.jpg', help='(%(default)s)')
     parser.add_argument('--mask-suffix', default='.png', help='(%(default)s)')
-    parser.add_argument('--mask-threshold', type=int, default=128,
-                        help='mask values from here on are the object; 1 for masks of 0 and 1 (%(default)s)')
+    parser.add_argument(
+        '--mask-threshold',
+        type=int,
+        default=128,
+        help='mask values from here on are the object; 1 for masks of 0 and 1 (%(default)s)',
+    )
     args = parser.parse_args(argv)
     if min(args.shots) < 1:
         parser.error('--shots are whole numbers of at least 1')
@@ -155,9 +183,15 @@ def main(argv: list[str] | None = None) -> int:
     try:
         classes = find_pairs(args.data_root, args.image_suffix, args.mask_suffix)
         inferencer = FewShotInferencer(args.config, args.checkpoint, args.device, show_progress=False)
-        report = dict(data_root=args.data_root.name, config=args.config, checkpoint=args.checkpoint,
-                      fingerprint=inferencer.fingerprint, device=str(inferencer.device), threshold=args.threshold,
-                      shots={k: measure(inferencer, classes, k, args) for k in dict.fromkeys(args.shots)})
+        report = dict(
+            data_root=args.data_root.name,
+            config=args.config,
+            checkpoint=args.checkpoint,
+            fingerprint=inferencer.fingerprint,
+            device=str(inferencer.device),
+            threshold=args.threshold,
+            shots={k: measure(inferencer, classes, k, args) for k in dict.fromkeys(args.shots)},
+        )
         table = markdown(report)
         atomic_write(json.dumps(report, indent=1).encode(), args.out / 'benchmark.json', CURE)
         atomic_write(table.encode(), args.out / 'benchmark.md', CURE)

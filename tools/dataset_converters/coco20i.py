@@ -45,13 +45,27 @@ def main(argv: list[str] | None = None) -> None:
     sources = [(args.json, args.images, args.out)]
     if args.json is None:
         labels = args.data_root / 'annotations'
-        sources = [(labels / f'instances_{phase}{args.year}.json', args.data_root / f'{phase}{args.year}',
-                    labels / f'{phase}{args.year}') for phase in args.phases]
+        sources = [
+            (
+                labels / f'instances_{phase}{args.year}.json',
+                args.data_root / f'{phase}{args.year}',
+                labels / f'{phase}{args.year}',
+            )
+            for phase in args.phases
+        ]
     names = None if args.any_classes else COCO20iDataset.METAINFO['classes'][1:]
     for json_file, images, masks in sources:
         try:
-            made = prepare_coco(json_file, None if args.no_images else images, masks, overlap=args.overlap,
-                                crowd=args.crowd, names=names, overwrite=args.overwrite, workers=args.workers)
+            made = prepare_coco(
+                json_file,
+                None if args.no_images else images,
+                masks,
+                overlap=args.overlap,
+                crowd=args.crowd,
+                names=names,
+                overwrite=args.overwrite,
+                workers=args.workers,
+            )
         except (PreparationError, OSError) as error:
             sys.exit(f'coco20i: {error}')
         print(f'{masks}: {len(made.images)} masks of {len(made.names)} classes')

@@ -17,31 +17,15 @@ from mmfss.datasets.synthetic.preview import contact_sheet
 
 def parse_args() -> argparse.Namespace:
     default = ShapesSpec()
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        '--out', type=Path, default=Path('data/shapes'), help='folder to create (%(default)s)'
-    )
-    parser.add_argument(
-        '--train', type=int, default=default.train, help='training images (%(default)s)'
-    )
-    parser.add_argument(
-        '--val', type=int, default=default.val, help='validation images (%(default)s)'
-    )
-    parser.add_argument(
-        '--size', type=int, default=default.size, help='image side in pixels (%(default)s)'
-    )
-    parser.add_argument(
-        '--seed', type=int, default=default.seed, help='equal seeds, equal files (%(default)s)'
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--out', type=Path, default=Path('data/shapes'), help='folder to create (%(default)s)')
+    parser.add_argument('--train', type=int, default=default.train, help='training images (%(default)s)')
+    parser.add_argument('--val', type=int, default=default.val, help='validation images (%(default)s)')
+    parser.add_argument('--size', type=int, default=default.size, help='image side in pixels (%(default)s)')
+    parser.add_argument('--seed', type=int, default=default.seed, help='equal seeds, equal files (%(default)s)')
     parser.add_argument('--workers', type=int, help='processes (one a core); 0: none but this one')
-    parser.add_argument(
-        '--overwrite', action='store_true', help='replace a set made with other parameters'
-    )
-    parser.add_argument(
-        '--preview', type=Path, metavar='FILE', help='also write a contact sheet, a PNG'
-    )
+    parser.add_argument('--overwrite', action='store_true', help='replace a set made with other parameters')
+    parser.add_argument('--preview', type=Path, metavar='FILE', help='also write a contact sheet, a PNG')
     return parser.parse_args()
 
 
@@ -54,9 +38,7 @@ def main() -> None:
 
     try:
         spec = ShapesSpec(train=args.train, val=args.val, size=args.size, seed=args.seed)
-        written = generate_shapes(
-            args.out, spec, overwrite=args.overwrite, workers=args.workers, progress=progress
-        )
+        written = generate_shapes(args.out, spec, overwrite=args.overwrite, workers=args.workers, progress=progress)
     except (ValueError, OSError) as error:
         sys.exit(f'generate_shapes: {error}')
     finally:

@@ -40,8 +40,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--masks-only', action='store_true', help='of pascal5i: look at masks alone')
     parser.add_argument('--save', type=Path, help='write the counts to this JSON file')
     parser.add_argument('--expected', type=Path, help='compare with the counts of this JSON file')
-    parser.add_argument('--tolerance', type=float, default=0, metavar='PERCENT',
-                        help='by which numbers may differ; hashes are then not compared (%(default)s)')
+    parser.add_argument(
+        '--tolerance',
+        type=float,
+        default=0,
+        metavar='PERCENT',
+        help='by which numbers may differ; hashes are then not compared (%(default)s)',
+    )
     return parser.parse_args(argv)
 
 
@@ -49,8 +54,9 @@ def pascal_lists(args: argparse.Namespace):
     """Yield (name, data set) of every list of PASCAL-5i."""
     options = dict(data_root=args.data_root or 'data/VOCdevkit/VOC2012', candidate_area=args.candidate_area)
     if args.masks_only:
-        options.update(img_suffix='.png', data_prefix=dict(img_path='SegmentationClassAug',
-                                                           seg_map_path='SegmentationClassAug'))
+        options.update(
+            img_suffix='.png', data_prefix=dict(img_path='SegmentationClassAug', seg_map_path='SegmentationClassAug')
+        )
     for fold in args.folds:
         train = dict(fold=fold, phase='train', ann_file=args.train_list, **options)
         yield f'fold {fold} train', Pascal5iDataset(**train)
@@ -62,9 +68,17 @@ def coco_lists(args: argparse.Namespace):
     """Yield (name, data set) of every list of COCO-20i."""
     for fold in args.folds:
         for phase in ('train', 'val'):
-            yield f'fold {fold} {phase}', COCO20iDataset(
-                fold=fold, phase=phase, data_root=args.data_root or 'data/coco', scheme=args.scheme, year=args.year,
-                candidate_area=args.candidate_area)
+            yield (
+                f'fold {fold} {phase}',
+                COCO20iDataset(
+                    fold=fold,
+                    phase=phase,
+                    data_root=args.data_root or 'data/coco',
+                    scheme=args.scheme,
+                    year=args.year,
+                    candidate_area=args.candidate_area,
+                ),
+            )
 
 
 def config_lists(args: argparse.Namespace):

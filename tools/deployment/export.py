@@ -48,17 +48,26 @@ def parse_args(argv: list[str] | None = None) -> tuple[argparse.Namespace, argpa
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder for the graphs and export.json')
     parser.add_argument('--format', choices=list(SUFFIX), default='onnx', help='onnx or torch_export (onnx)')
-    parser.add_argument('--shots', type=int, metavar='K',
-                        help='number of supports for good (default: any number, or the one that the shot weights of '
-                        'the model were learnt for)')
-    parser.add_argument('--size', type=int, metavar='PIXELS',
-                        help="side of the images for check and timing (default: that of the config's test pipeline)")
+    parser.add_argument(
+        '--shots',
+        type=int,
+        metavar='K',
+        help='number of supports for good (default: any number, or the one that the shot weights of '
+        'the model were learnt for)',
+    )
+    parser.add_argument(
+        '--size',
+        type=int,
+        metavar='PIXELS',
+        help="side of the images for check and timing (default: that of the config's test pipeline)",
+    )
     add_run_options(parser)
     args = parser.parse_args(argv)
     if (args.shots is not None and args.shots < 1) or (args.size is not None and args.size < 32):
         parser.error('--shots must be at least 1, --size at least 32')
-    if args.format == 'onnx' and (missing := [name for name in ('onnx', 'onnxscript', 'onnxruntime')
-                                              if importlib.util.find_spec(name) is None]):
+    if args.format == 'onnx' and (
+        missing := [name for name in ('onnx', 'onnxscript', 'onnxruntime') if importlib.util.find_spec(name) is None]
+    ):
         parser.error(f'--format onnx needs {", ".join(missing)}: pip install -r requirements/deploy.txt')
     return args, parser
 
@@ -69,6 +78,7 @@ def load_exported(folder: Path, form: str, names: list[str]) -> tuple:
     if form == 'torch_export':
         return tuple(torch.no_grad()(torch.export.load(path).module()) for path in paths)
     import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()  # as many as torch takes: the timing compares
     encoder, segmenter = (onnxruntime.InferenceSession(path, options, ['CPUExecutionProvider']) for path in paths)
@@ -88,12 +98,16 @@ def check(run: Runner, original: Runner, shots: int | None, size: int) -> bool:
     """Print the differences on two inputs of different sizes and numbers of supports; whether all are small."""
     counts = (shots, shots) if shots else (1, 3)
     odd = size * 3 // 4 // 8 * 8 + 1
-    inputs = [structured_input(counts[0], (size, size), (size, size)),
-              structured_input(counts[1], (odd, size), (size + 8, odd), seed=1)]
+    inputs = [
+        structured_input(counts[0], (size, size), (size, size)),
+        structured_input(counts[1], (odd, size), (size + 8, odd), seed=1),
+    ]
     fine = True
     for (images, _, query), (difference, same) in zip(inputs, compare(run, original, inputs), strict=True):
-        print(f'K = {len(images)}, supports {tuple(images.shape[-2:])}, query {tuple(query.shape[-2:])}: scores differ '
-              f'by {difference:.1e} at most, {same:.3%} of the mask pixels agree')
+        print(
+            f'K = {len(images)}, supports {tuple(images.shape[-2:])}, query {tuple(query.shape[-2:])}: scores differ '
+            f'by {difference:.1e} at most, {same:.3%} of the mask pixels agree'
+        )
         fine &= difference <= DIFFERENCE
     return fine
 
@@ -105,13 +119,22 @@ def benchmark(exported: tuple, model, shots: int | None, size: int, form: str) -
         own = model.encode_support(images.unsqueeze(0), masks.unsqueeze(0))
         bank = exported[0](images, masks)
         for what, ours, theirs in (
-                (f'encode {len(images)} support(s)', lambda: model.encode_support(images[None], masks[None]),
-                 lambda: exported[0](images, masks)),
-                ('segment a query', lambda: model.segment(model.extract_feat(query), own),
-                 lambda: exported[1](query, *bank))):
+            (
+                f'encode {len(images)} support(s)',
+                lambda: model.encode_support(images[None], masks[None]),
+                lambda: exported[0](images, masks),
+            ),
+            (
+                'segment a query',
+                lambda: model.segment(model.extract_feat(query), own),
+                lambda: exported[1](query, *bank),
+            ),
+        ):
             a, b = time_ratio(ours, theirs)
-            print(f'{what} of {size}x{size}: torch {a * 1000:.0f} ms, {form} {b * 1000:.0f} ms, {a / b:.2f} times as '
-                  f'fast ({torch.get_num_threads()} threads, CPU, float32)')
+            print(
+                f'{what} of {size}x{size}: torch {a * 1000:.0f} ms, {form} {b * 1000:.0f} ms, {a / b:.2f} times as '
+                f'fast ({torch.get_num_threads()} threads, CPU, float32)'
+            )
 
 
 def export(args: argparse.Namespace, parser: argparse.ArgumentParser) -> bool:
@@ -161,8 +184,11 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if export(args, parser):
             return 0
-        print(f'export.py: the exported graphs do not compute what the model does (scores may differ by {DIFFERENCE}); '
-              'do not use them', file=sys.stderr)
+        print(
+            f'export.py: the exported graphs do not compute what the model does (scores may differ by {DIFFERENCE}); '
+            'do not use them',
+            file=sys.stderr,
+        )
     except (OSError, ValueError, RuntimeError) as error:
         print(f'export.py: {error}', file=sys.stderr)
     return 1

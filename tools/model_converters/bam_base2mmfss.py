@@ -18,9 +18,11 @@ def main() -> None:
     variant = convert_file(args, convert_base_learner)
     place = f'{variant.backbone}_{variant.dataset}'
     fold = 'N' if args.fold is None else args.fold
-    print(f'stage 2: python tools/train.py configs/msanet/{place}_1shot.py --fold {fold}\n'
-          f'  reads it from WORK_ROOT/pspnet/{place}/fold{fold}/base_learner.pth (--work-root, '
-          'work_dirs by default)')
+    print(
+        f'stage 2: python tools/train.py configs/msanet/{place}_1shot.py --fold {fold}\n'
+        f'  reads it from WORK_ROOT/pspnet/{place}/fold{fold}/base_learner.pth (--work-root, '
+        'work_dirs by default)'
+    )
 
 
 if __name__ == '__main__':

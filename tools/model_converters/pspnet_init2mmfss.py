@@ -19,22 +19,22 @@ from mmfss.models.conversion.variant import BACKBONES
 from mmfss.registry import MODELS
 
 # Backbone -> its file's name in configs/_base_/models/pspnet_*.py, and how they build it.
-_RESNET = dict(type='BlockResNet', deep_stem=True, stem_channels=128, strides=(1, 2, 1, 1),
-               dilations=(1, 1, 2, 4))
+_RESNET = dict(type='BlockResNet', deep_stem=True, stem_channels=128, strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4))
 TARGETS = dict(
     vgg16=('vgg16_bn.pth', dict(type='BlockVGG')),
     r50=('resnet50_v2.pth', dict(_RESNET, depth=50)),
-    r101=('resnet101_v2.pth', dict(_RESNET, depth=101)))
+    r101=('resnet101_v2.pth', dict(_RESNET, depth=101)),
+)
 
 
 def main() -> None:
     """Convert."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('src', help='ImageNet weights')
     parser.add_argument('dst', nargs='?', help='file to write; default: where the configs look')
-    parser.add_argument('--trust', action='store_true',
-                        help='read a file that holds Python objects too; they can run code')
+    parser.add_argument(
+        '--trust', action='store_true', help='read a file that holds Python objects too; they can run code'
+    )
     args = parser.parse_args()
     init_default_scope('mmfss')
     try:
@@ -45,9 +45,11 @@ def main() -> None:
         parser.exit(1, f'{args.src}: {error}\n')
     dst = args.dst or Path(os.environ.get('MMFSS_PRETRAINED', 'pretrained')) / name
     atomic_torch_save(dict(state_dict=state, meta=dict(source=Path(args.src).name)), dst)
-    print(f'{args.src}: ImageNet weights of {BACKBONES[backbone]}\n'
-          f'config:  configs/pspnet/{backbone}_pascal.py, configs/pspnet/{backbone}_coco.py\n'
-          f'written: {dst} ({len(state)} tensors)')
+    print(
+        f'{args.src}: ImageNet weights of {BACKBONES[backbone]}\n'
+        f'config:  configs/pspnet/{backbone}_pascal.py, configs/pspnet/{backbone}_coco.py\n'
+        f'written: {dst} ({len(state)} tensors)'
+    )
 
 
 if __name__ == '__main__':

@@ -18,13 +18,13 @@ train_pipeline = [
     dict(type='RandomGaussianBlur', prob=0.5, kernel=5),
     dict(type='mmseg.RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='ForegroundCrop', crop_size=crop_size, keep=0, pad_val=image_mean),
-    dict(type='mmseg.PackSegInputs')
+    dict(type='mmseg.PackSegInputs'),
 ]
 test_pipeline = [
     dict(type='LoadFewShotImage'),
     dict(type='mmseg.Resize', scale=(473, 473), keep_ratio=True),
     dict(type='mmseg.LoadAnnotations'),
-    dict(type='mmseg.PackSegInputs')
+    dict(type='mmseg.PackSegInputs'),
 ]
 
 # Images a step over all processes: tools/train.py divides them, 8 processes get 2 each.
@@ -43,7 +43,9 @@ train_dataloader = dict(
         phase='train',
         labels='base',
         image_filter='none',
-        pipeline=train_pipeline))
+        pipeline=train_pipeline,
+    ),
+)
 
 val_dataloader = dict(
     batch_size=1,
@@ -59,7 +61,9 @@ val_dataloader = dict(
         phase='val',
         labels='base',
         image_filter='none',
-        pipeline=test_pipeline))
+        pipeline=test_pipeline,
+    ),
+)
 test_dataloader = val_dataloader
 
 val_evaluator = dict(type='mmseg.IoUMetric', iou_metrics=['mIoU'])

@@ -22,31 +22,27 @@ augmentation = [
     dict(type='RandomGaussianBlur', prob=0.5, kernel=5),
     dict(type='mmseg.RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='ForegroundCrop', crop_size=size, keep=0.85, pad_val=image_mean),
-    dict(type='PackEpisodeInputs')
+    dict(type='PackEpisodeInputs'),
 ]
 train_query_pipeline = [
     dict(type='LoadFewShotImage'),
     dict(type='LoadFewShotAnnotations', with_base=True),
-    *augmentation
+    *augmentation,
 ]
-train_support_pipeline = [
-    dict(type='LoadFewShotImage'),
-    dict(type='LoadFewShotAnnotations'),
-    *augmentation
-]
+train_support_pipeline = [dict(type='LoadFewShotImage'), dict(type='LoadFewShotAnnotations'), *augmentation]
 # The query is scored at its original size: its annotation is loaded after the resizing.
 test_query_pipeline = [
     dict(type='LoadFewShotImage'),
     dict(type='ResizeLongSide', size=size),
     dict(type='LoadFewShotAnnotations'),
-    dict(type='PackEpisodeInputs')
+    dict(type='PackEpisodeInputs'),
 ]
 # A support's annotation must lie on its features: loaded before.
 test_support_pipeline = [
     dict(type='LoadFewShotImage'),
     dict(type='LoadFewShotAnnotations'),
     dict(type='ResizeLongSide', size=size),
-    dict(type='PackEpisodeInputs')
+    dict(type='PackEpisodeInputs'),
 ]
 
 # Episodes a step over all processes: tools/train.py divides them, 8 processes get 1 each.
@@ -66,9 +62,12 @@ train_dataloader = dict(
             ann_file=train_list,
             fold=fold,
             phase='train',
-            candidate_area=candidate_area),
+            candidate_area=candidate_area,
+        ),
         query_pipeline=train_query_pipeline,
-        support_pipeline=train_support_pipeline))
+        support_pipeline=train_support_pipeline,
+    ),
+)
 
 val_dataloader = dict(
     batch_size=4,
@@ -85,10 +84,13 @@ val_dataloader = dict(
             ann_file=val_list,
             fold=fold,
             phase='val',
-            candidate_area=candidate_area),
+            candidate_area=candidate_area,
+        ),
         protocol=dict(type='BamProtocol', runs=1, episodes=1000, seed=123),
         query_pipeline=test_query_pipeline,
-        support_pipeline=test_support_pipeline))
+        support_pipeline=test_support_pipeline,
+    ),
+)
 
 test_dataloader = dict(
     batch_size=4,
@@ -105,12 +107,15 @@ test_dataloader = dict(
             ann_file=val_list,
             fold=fold,
             phase='val',
-            candidate_area=candidate_area),
+            candidate_area=candidate_area,
+        ),
         protocol=dict(type='BamProtocol', runs=5, episodes=1000, seed=123),
         support_control=None,  # 'wrong_novel' or 'base': supports of a wrong class
         episodes_file=None,  # a frozen list instead of the protocol's draws
         query_pipeline=test_query_pipeline,
-        support_pipeline=test_support_pipeline))
+        support_pipeline=test_support_pipeline,
+    ),
+)
 
 val_evaluator = dict(type='FewShotIoUMetric')
 test_evaluator = dict(type='FewShotIoUMetric')

@@ -23,31 +23,27 @@ augmentation = [
     dict(type='RandomGaussianBlur', prob=0.5, kernel=5),
     dict(type='mmseg.RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='ForegroundCrop', crop_size=size, keep=0.85, pad_val=image_mean),
-    dict(type='PackEpisodeInputs')
+    dict(type='PackEpisodeInputs'),
 ]
 train_query_pipeline = [
     dict(type='LoadFewShotImage'),
     dict(type='LoadFewShotAnnotations', with_base=True),
-    *augmentation
+    *augmentation,
 ]
-train_support_pipeline = [
-    dict(type='LoadFewShotImage'),
-    dict(type='LoadFewShotAnnotations'),
-    *augmentation
-]
+train_support_pipeline = [dict(type='LoadFewShotImage'), dict(type='LoadFewShotAnnotations'), *augmentation]
 # The query is scored at its original size: its annotation is loaded after the resizing.
 test_query_pipeline = [
     dict(type='LoadFewShotImage'),
     dict(type='ResizeLongSide', size=size),
     dict(type='LoadFewShotAnnotations'),
-    dict(type='PackEpisodeInputs')
+    dict(type='PackEpisodeInputs'),
 ]
 # A support's annotation must lie on its features: loaded before.
 test_support_pipeline = [
     dict(type='LoadFewShotImage'),
     dict(type='LoadFewShotAnnotations'),
     dict(type='ResizeLongSide', size=size),
-    dict(type='PackEpisodeInputs')
+    dict(type='PackEpisodeInputs'),
 ]
 
 total_batch_size = 4  # of one step, divided among the processes
@@ -67,9 +63,12 @@ train_dataloader = dict(
             ann_file=train_list,
             fold=fold,
             phase='train',
-            candidate_area=candidate_area),
+            candidate_area=candidate_area,
+        ),
         query_pipeline=train_query_pipeline,
-        support_pipeline=train_support_pipeline))
+        support_pipeline=train_support_pipeline,
+    ),
+)
 
 val_dataloader = dict(
     batch_size=4,
@@ -86,11 +85,13 @@ val_dataloader = dict(
             ann_file=val_list,
             fold=fold,
             phase='val',
-            candidate_area=candidate_area),
-        protocol=dict(
-            type='BalancedProtocol', runs=1, episodes=120, seed=1, min_images=14),
+            candidate_area=candidate_area,
+        ),
+        protocol=dict(type='BalancedProtocol', runs=1, episodes=120, seed=1, min_images=14),
         query_pipeline=test_query_pipeline,
-        support_pipeline=test_support_pipeline))
+        support_pipeline=test_support_pipeline,
+    ),
+)
 
 test_dataloader = dict(
     batch_size=4,
@@ -107,13 +108,15 @@ test_dataloader = dict(
             ann_file=val_list,
             fold=fold,
             phase='val',
-            candidate_area=candidate_area),
-        protocol=dict(
-            type='BalancedProtocol', runs=3, episodes=300, seed=0, min_images=14),
+            candidate_area=candidate_area,
+        ),
+        protocol=dict(type='BalancedProtocol', runs=3, episodes=300, seed=0, min_images=14),
         support_control=None,  # 'wrong_novel' or 'base': supports of a wrong class
         episodes_file=None,  # a frozen list instead of the protocol's draws
         query_pipeline=test_query_pipeline,
-        support_pipeline=test_support_pipeline))
+        support_pipeline=test_support_pipeline,
+    ),
+)
 
 val_evaluator = dict(type='FewShotIoUMetric')
 test_evaluator = dict(type='FewShotIoUMetric')

@@ -3,7 +3,7 @@
 work_root = '{{$MMFSS_WORK_ROOT:work_dirs}}'  # --work-root
 pretrained_root = '{{$MMFSS_PRETRAINED:pretrained}}'  # where the converters put ImageNet weights
 
-preprocessing = dict(mean=[127., 127., 127.], std=[128., 128., 128.], bgr_to_rgb=True)
+preprocessing = dict(mean=[127.0, 127.0, 127.0], std=[128.0, 128.0, 128.0], bgr_to_rgb=True)
 # Frozen in both stages: a few hundred photos a fold would sooner spoil ImageNet's features than improve them.
 backbone = dict(
     type='BlockFeatureBackbone',
@@ -13,10 +13,12 @@ backbone = dict(
         features_only=True,
         pretrained=False,
         output_stride=8,
-        init_cfg=dict(type='Pretrained', checkpoint=f'{pretrained_root}/efficientnet_lite0.pth')),
+        init_cfg=dict(type='Pretrained', checkpoint=f'{pretrained_root}/efficientnet_lite0.pth'),
+    ),
     blocks=([r'timm_model\.blocks\.2\.\d'], [r'timm_model\.blocks\.[34]\.\d'], [r'timm_model\.blocks\.[56]\.\d']),
     frozen=True,
-    compute_dtype='auto')
+    compute_dtype='auto',
+)
 # The base learner's head: trained by stage 1, frozen in stage 2.
 base_head = dict(
     type='mmseg.PSPHead',
@@ -25,4 +27,5 @@ base_head = dict(
     num_classes=16,
     norm_cfg=dict(type='BN'),
     align_corners=True,
-    loss_decode=dict(type='mmseg.CrossEntropyLoss', avg_non_ignore=True))
+    loss_decode=dict(type='mmseg.CrossEntropyLoss', avg_non_ignore=True),
+)

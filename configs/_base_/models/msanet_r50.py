@@ -5,17 +5,11 @@ work_root = '{{$MMFSS_WORK_ROOT:work_dirs}}'  # --work-root
 model = dict(
     type='BaseLearnerEnsemble',
     data_preprocessor=dict(
-        type='EpisodeDataPreProcessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True),
+        type='EpisodeDataPreProcessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True
+    ),
     backbone=dict(
-        type='BlockResNet',
-        depth=50,
-        deep_stem=True,
-        stem_channels=128,
-        strides=(1, 2, 1, 1),
-        dilations=(1, 1, 2, 4)),
+        type='BlockResNet', depth=50, deep_stem=True, stem_channels=128, strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4)
+    ),
     decode_head=dict(type='MSANetHead'),
     base_head=dict(
         type='mmseg.PSPHead',
@@ -23,4 +17,6 @@ model = dict(
         channels=512,
         num_classes=16,  # background and the fold's base classes; COCO-20i has 61
         norm_cfg=dict(type='BN'),
-        align_corners=True))
+        align_corners=True,
+    ),
+)

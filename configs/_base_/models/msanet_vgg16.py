@@ -3,4 +3,5 @@ _base_ = './msanet_r50.py'
 
 model = dict(
     backbone=dict(_delete_=True, type='BlockVGG'),
-    base_head=dict(type='NarrowPSPHead', in_channels=512, pyramid_channels=128))
+    base_head=dict(type='NarrowPSPHead', in_channels=512, pyramid_channels=128),
+)

@@ -1,6 +1,4 @@
 # The base learner on ResNet-101.
 _base_ = './pspnet_r50.py'
 
-model = dict(
-    backbone=dict(
-        depth=101, init_cfg=dict(checkpoint=f'{_base_.pretrained_root}/resnet101_v2.pth')))
+model = dict(backbone=dict(depth=101, init_cfg=dict(checkpoint=f'{_base_.pretrained_root}/resnet101_v2.pth')))

@@ -12,7 +12,8 @@ model = dict(
         bgr_to_rgb=True,
         pad_val=0,
         seg_pad_val=255,
-        size=(417, 417)),
+        size=(417, 417),
+    ),
     backbone=dict(
         type='BlockResNet',
         depth=50,
@@ -20,7 +21,8 @@ model = dict(
         stem_channels=128,
         strides=(1, 2, 1, 1),
         dilations=(1, 1, 2, 4),
-        init_cfg=dict(type='Pretrained', checkpoint=f'{pretrained_root}/resnet50_v2.pth')),
+        init_cfg=dict(type='Pretrained', checkpoint=f'{pretrained_root}/resnet50_v2.pth'),
+    ),
     decode_head=dict(
         type='mmseg.PSPHead',
         in_channels=2048,
@@ -28,9 +30,11 @@ model = dict(
         num_classes=16,  # background and the fold's base classes; COCO-20i has 61
         norm_cfg=dict(type='BN'),
         align_corners=True,
-        loss_decode=dict(type='mmseg.CrossEntropyLoss', avg_non_ignore=True)),
+        loss_decode=dict(type='mmseg.CrossEntropyLoss', avg_non_ignore=True),
+    ),
     train_cfg=dict(),
-    test_cfg=dict(mode='whole'))
+    test_cfg=dict(mode='whole'),
+)
 
 # BatchNorm learns here: its statistics are those of the whole batch, over all processes.
 sync_bn = 'torch'

@@ -5,6 +5,7 @@ model = dict(
     backbone=dict(
         _delete_=True,
         type='BlockVGG',
-        init_cfg=dict(
-            type='Pretrained', checkpoint=f'{_base_.pretrained_root}/vgg16_bn.pth')),
-    decode_head=dict(type='NarrowPSPHead', in_channels=512, pyramid_channels=128))
+        init_cfg=dict(type='Pretrained', checkpoint=f'{_base_.pretrained_root}/vgg16_bn.pth'),
+    ),
+    decode_head=dict(type='NarrowPSPHead', in_channels=512, pyramid_channels=128),
+)

@@ -7,4 +7,5 @@ test_protocol = dict(
     ground_truth='original',
     support_ignore='ignore',
     coco_scheme=None,  # any folds
-    coco=dict(geometry=dict(size=641)))
+    coco=dict(geometry=dict(size=641)),
+)

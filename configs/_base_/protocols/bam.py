@@ -8,4 +8,5 @@ test_protocol = dict(
     ground_truth='original',  # size at which scores are judged
     support_ignore='ignore',  # 255 in a support is neither foreground nor background
     coco_scheme='fwb',
-    coco=dict(geometry=dict(size=641)))
+    coco=dict(geometry=dict(size=641)),
+)

@@ -6,4 +6,5 @@ test_protocol = dict(
     ground_truth='original',
     support_ignore='ignore',
     coco_scheme='fwb',
-    coco=dict(sampling=dict(episodes=10000), geometry=dict(size=633)))
+    coco=dict(sampling=dict(episodes=10000), geometry=dict(size=633)),
+)

@@ -7,4 +7,5 @@ test_protocol = dict(
     ground_truth='network',  # the query's mask is resized with the image, nearest
     support_ignore='background',  # 255 in a support counts as background
     coco_scheme='fwb',
-    coco=dict(sampling=dict(order='class')))
+    coco=dict(sampling=dict(order='class')),
+)

@@ -7,4 +7,5 @@ test_protocol = dict(
     ground_truth='original',
     support_ignore='ignore',
     coco_scheme='fwb',
-    coco=dict(sampling=dict(episodes=20000), geometry=dict(size=641)))
+    coco=dict(sampling=dict(episodes=20000), geometry=dict(size=641)),
+)

@@ -2,4 +2,4 @@
 _base_ = '../r101_pascal_1shot.py'
 work_dir = f'{_base_.work_root}/msanet/ablations/r101_pascal_1shot_blocks3/fold{_base_.fold}'
 
-model = dict(decode_head=dict(block_groups=(3, )))
+model = dict(decode_head=dict(block_groups=(3,)))

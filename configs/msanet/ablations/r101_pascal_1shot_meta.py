@@ -8,4 +8,5 @@ model = dict(
     data_preprocessor=_base_.model.data_preprocessor,
     backbone=_base_.model.backbone,
     decode_head=_base_.model.decode_head,
-    base_checkpoint=_base_.model.base_checkpoint)
+    base_checkpoint=_base_.model.base_checkpoint,
+)

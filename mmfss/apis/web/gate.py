@@ -11,16 +11,39 @@ from http import HTTPStatus
 
 LOOPBACK = ('localhost', '127.0.0.1', '::1')
 _API = '/gradio_api'
-_PAGES = {'/', '/config', '/config/', '/theme.css', '/favicon.ico', '/manifest.json', '/robots.txt', f'{_API}/info',
-          f'{_API}/theme.css', f'{_API}/startup-events', f'{_API}/queue/join', f'{_API}/queue/data', f'{_API}/upload',
-          f'{_API}/upload_progress', f'{_API}/component_server', f'{_API}/component_server/', f'{_API}/reset',
-          f'{_API}/reset/', f'{_API}/cancel'}
+_PAGES = {
+    '/',
+    '/config',
+    '/config/',
+    '/theme.css',
+    '/favicon.ico',
+    '/manifest.json',
+    '/robots.txt',
+    f'{_API}/info',
+    f'{_API}/theme.css',
+    f'{_API}/startup-events',
+    f'{_API}/queue/join',
+    f'{_API}/queue/data',
+    f'{_API}/upload',
+    f'{_API}/upload_progress',
+    f'{_API}/component_server',
+    f'{_API}/component_server/',
+    f'{_API}/reset',
+    f'{_API}/reset/',
+    f'{_API}/cancel',
+}
 _FOLDERS = ('/assets/', '/static/', f'{_API}/heartbeat/', f'{_API}/file=')
 _ADDRESS = re.compile(r'[a-z][a-z0-9+.-]*:/?/?', re.IGNORECASE)
 # The browser itself is told to talk to this server only.
-_HEADERS = ((b'content-security-policy', b"default-src 'self' 'unsafe-inline' 'unsafe-eval' blob: data:; "
-             b"frame-ancestors 'self'; form-action 'self'; object-src 'none'"),
-            (b'referrer-policy', b'no-referrer'), (b'x-content-type-options', b'nosniff'))
+_HEADERS = (
+    (
+        b'content-security-policy',
+        b"default-src 'self' 'unsafe-inline' 'unsafe-eval' blob: data:; "
+        b"frame-ancestors 'self'; form-action 'self'; object-src 'none'",
+    ),
+    (b'referrer-policy', b'no-referrer'),
+    (b'x-content-type-options', b'nosniff'),
+)
 _MAX_JSON = 4 * 2**20
 
 
@@ -138,6 +161,11 @@ def _adding(send):
 
 async def _answer(send, status: HTTPStatus) -> None:
     text = f'{status.value} {status.phrase}'.encode()
-    await send(dict(type='http.response.start', status=status.value,
-                    headers=[(b'content-type', b'text/plain'), (b'content-length', str(len(text)).encode())]))
+    await send(
+        dict(
+            type='http.response.start',
+            status=status.value,
+            headers=[(b'content-type', b'text/plain'), (b'content-length', str(len(text)).encode())],
+        )
+    )
     await send(dict(type='http.response.body', body=text))

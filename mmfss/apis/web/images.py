@@ -33,16 +33,19 @@ def read_image(path: str | Path, name: str, max_pixels: int) -> np.ndarray:
             check_size(image.size, name, max_pixels)
             return np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
     except (UnidentifiedImageError, OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise ValueError(f'{name} cannot be read as an image. Give a whole file of one of these kinds: '
-                         f'{", ".join(FORMATS)}.') from error
+        raise ValueError(
+            f'{name} cannot be read as an image. Give a whole file of one of these kinds: {", ".join(FORMATS)}.'
+        ) from error
 
 
 def check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
     """Refuse an image (width, height) of more than ``max_pixels`` with a ValueError."""
     width, height = size
     if width * height > max_pixels:
-        raise ValueError(f'{name} has {width} x {height} pixels; at most {max_pixels / 1e6:g} million are taken. '
-                         'Make it smaller and try again.')
+        raise ValueError(
+            f'{name} has {width} x {height} pixels; at most {max_pixels / 1e6:g} million are taken. '
+            'Make it smaller and try again.'
+        )
 
 
 def fit(image: np.ndarray, longest: int, shortest: int = 0) -> np.ndarray:
@@ -52,8 +55,11 @@ def fit(image: np.ndarray, longest: int, shortest: int = 0) -> np.ndarray:
     scale = min(max(side, shortest), longest) / side
     if scale == 1:
         return image
-    return cv2.resize(image, (max(1, round(W * scale)), max(1, round(H * scale))),
-                      interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    return cv2.resize(
+        image,
+        (max(1, round(W * scale)), max(1, round(H * scale))),
+        interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC,
+    )
 
 
 def painted(layers: Sequence[Image.Image | None], size: tuple[int, int]) -> np.ndarray:
@@ -104,9 +110,13 @@ def parse_box(text: str, size: tuple[int, int]) -> tuple[int, int, int, int]:
         x1, y1, x2, y2 = (float(part) for part in _NUMBERS.split(text.strip(' ()[]')) if part)
         box = tuple(round(min(max(v, 0), end)) for v, end in zip((x1, y1, x2, y2), (W, H, W, H), strict=True))
     except (ValueError, OverflowError):
-        raise ValueError(f'The box "{text}" is not understood. Write four numbers in pixels: left, top, right, '
-                         'bottom, such as 40, 30, 200, 180.') from None
+        raise ValueError(
+            f'The box "{text}" is not understood. Write four numbers in pixels: left, top, right, '
+            'bottom, such as 40, 30, 200, 180.'
+        ) from None
     if box[2] <= box[0] or box[3] <= box[1]:
-        raise ValueError(f'The box {text} holds no part of the image of {W} x {H} pixels. Left must be smaller than '
-                         'right, top smaller than bottom.')
+        raise ValueError(
+            f'The box {text} holds no part of the image of {W} x {H} pixels. Left must be smaller than '
+            'right, top smaller than bottom.'
+        )
     return box

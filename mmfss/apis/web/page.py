@@ -69,69 +69,123 @@ def build_app(
         app.load(lambda: Session(inferencer, limits, lock), None, state, **quiet)
         at.drop.upload(_told(_load_examples), [state, at.drop], example, show_progress='minimal', **on())
         at.skip.click(_told(_next_example), state, example, **quiet)
-        adding = gr.on([at.add.click, at.name.submit], lambda: gr.Button('Adding ...', interactive=False), None,
-                       at.add, **quiet).then(
-            _told(_add_example), [state, at.editor, at.name, at.box, at.meaning], [*example, at.box, *classes],
-            **quiet, **model)
+        adding = gr.on(
+            [at.add.click, at.name.submit], lambda: gr.Button('Adding ...', interactive=False), None, at.add, **quiet
+        ).then(
+            _told(_add_example),
+            [state, at.editor, at.name, at.box, at.meaning],
+            [*example, at.box, *classes],
+            **quiet,
+            **model,
+        )
         for after in (adding.success, adding.failure):  # a second `then` is not called after an error
             after(lambda: gr.Button(ADD, interactive=True), None, at.add, **quiet)
         at.remove.click(_told(_remove_class), [state, at.chosen], classes, **quiet)
-        at.segment.click(_told(functools.partial(_segment, batch_size)), [state, at.queries, at.slider],
-                         [at.results, at.output, at.said], show_progress_on=[at.said], **on(model))
-        at.slider.change(_told(Session.overlays), [state, at.slider], at.results, trigger_mode='always_last',
-                         **quiet)
-        at.download.click(_told(_pack), [state, at.slider], at.archive, **quiet).success(
-            None, js=_FOLLOW, **on())
+        at.segment.click(
+            _told(functools.partial(_segment, batch_size)),
+            [state, at.queries, at.slider],
+            [at.results, at.output, at.said],
+            show_progress_on=[at.said],
+            **on(model),
+        )
+        at.slider.change(_told(Session.overlays), [state, at.slider], at.results, trigger_mode='always_last', **quiet)
+        at.download.click(_told(_pack), [state, at.slider], at.archive, **quiet).success(None, js=_FOLLOW, **on())
     return app
 
 
 def _lay_out(limits: Limits, threshold: float) -> SimpleNamespace:
     """Place the components; those that take part in events are attributes of the result."""
-    gr.Markdown('# Few-shot segmentation\nShow one or a few examples of an object; the model finds it in other '
-                'images. Nothing you load leaves the machine that this page runs on.')
+    gr.Markdown(
+        '# Few-shot segmentation\nShow one or a few examples of an object; the model finds it in other '
+        'images. Nothing you load leaves the machine that this page runs on.'
+    )
     with gr.Row():
         with gr.Column(min_width=320):
             gr.Markdown('### 1. Show the object\nDrop one or more images of it, then paint over it.')
-            drop = gr.File(file_count='multiple', file_types=_SUFFIXES, height=160, show_label=False,
-                           elem_id='examples')
+            drop = gr.File(
+                file_count='multiple', file_types=_SUFFIXES, height=160, show_label=False, elem_id='examples'
+            )
             with gr.Column(visible=False) as marking:
                 editor = gr.ImageEditor(
-                    type='pil', show_label=False, height=380, elem_id='editor', canvas_size=(800, 600), sources=(),
-                    transforms=(), layers=gr.LayerOptions(disabled=True), buttons=[],
-                    brush=gr.Brush(colors=[PAINT], default_color=PAINT, color_mode='fixed'))
+                    type='pil',
+                    show_label=False,
+                    height=380,
+                    elem_id='editor',
+                    canvas_size=(800, 600),
+                    sources=(),
+                    transforms=(),
+                    layers=gr.LayerOptions(disabled=True),
+                    buttons=[],
+                    brush=gr.Brush(colors=[PAINT], default_color=PAINT, color_mode='fixed'),
+                )
                 with gr.Row():
-                    meaning = gr.Radio([MASK, BOX], value=MASK, label='Strokes mark', elem_id='meaning',
-                                       min_width=280, scale=3)
-                    box = gr.Textbox(label='Or type a box in pixels', placeholder='left, top, right, bottom',
-                                     elem_id='box', min_width=200, scale=2)
-                name = gr.Textbox(label='Name of the class (a known one gets one more example)', max_length=40,
-                                  placeholder='such as gear', elem_id='name')
+                    meaning = gr.Radio(
+                        [MASK, BOX], value=MASK, label='Strokes mark', elem_id='meaning', min_width=280, scale=3
+                    )
+                    box = gr.Textbox(
+                        label='Or type a box in pixels',
+                        placeholder='left, top, right, bottom',
+                        elem_id='box',
+                        min_width=200,
+                        scale=2,
+                    )
+                name = gr.Textbox(
+                    label='Name of the class (a known one gets one more example)',
+                    max_length=40,
+                    placeholder='such as gear',
+                    elem_id='name',
+                )
                 add = gr.Button(ADD, variant='primary', elem_id='add')
                 skip = gr.Button('Leave this image out', size='sm', elem_id='skip')
             chips = gr.HTML(_chips(None), elem_id='chips', padding=False)
             with gr.Column(visible=False) as known:
-                shots = gr.Gallery(show_label=False, columns=4, object_fit='contain', format='jpeg', buttons=[],
-                                   fit_columns=False, interactive=False, elem_id='shots')
+                shots = gr.Gallery(
+                    show_label=False,
+                    columns=4,
+                    object_fit='contain',
+                    format='jpeg',
+                    buttons=[],
+                    fit_columns=False,
+                    interactive=False,
+                    elem_id='shots',
+                )
                 with gr.Row(equal_height=True):
-                    chosen = gr.Dropdown([], show_label=False, elem_id='chosen', min_width=120, scale=2,
-                                         container=False)
+                    chosen = gr.Dropdown(
+                        [], show_label=False, elem_id='chosen', min_width=120, scale=2, container=False
+                    )
                     remove = gr.Button('Remove', elem_id='remove', min_width=100, scale=1)
         with gr.Column(min_width=320):
             gr.Markdown('### 2. Find it in other images\nDrop the images to segment.')
-            queries = gr.File(file_count='multiple', file_types=_SUFFIXES, height=160, show_label=False,
-                              elem_id='queries')
+            queries = gr.File(
+                file_count='multiple', file_types=_SUFFIXES, height=160, show_label=False, elem_id='queries'
+            )
             segment = gr.Button('Segment', variant='primary', elem_id='segment')
             said = gr.HTML('The results will be here.', elem_id='said', padding=False)
             with gr.Column(visible=False) as output:
-                slider = gr.Slider(0.01, 0.99, threshold, step=0.01, elem_id='threshold',
-                                   label='Threshold: lower marks more, higher marks less')
-                results = gr.Gallery(show_label=False, columns=2, object_fit='contain', format='jpeg',
-                                     fit_columns=False, interactive=False, buttons=['fullscreen'],
-                                     elem_id='results')
+                slider = gr.Slider(
+                    0.01,
+                    0.99,
+                    threshold,
+                    step=0.01,
+                    elem_id='threshold',
+                    label='Threshold: lower marks more, higher marks less',
+                )
+                results = gr.Gallery(
+                    show_label=False,
+                    columns=2,
+                    object_fit='contain',
+                    format='jpeg',
+                    fit_columns=False,
+                    interactive=False,
+                    buttons=['fullscreen'],
+                    elem_id='results',
+                )
                 download = gr.Button('Download (zip)', elem_id='download')
                 archive = gr.DownloadButton(visible='hidden', elem_id='archive')
-    names = ('drop marking editor meaning box name add skip chips known shots chosen remove queries segment said '
-             'output slider results download archive')
+    names = (
+        'drop marking editor meaning box name add skip chips known shots chosen remove queries segment said '
+        'output slider results download archive'
+    )
     here = locals()
     return SimpleNamespace(**{name: here[name] for name in names.split()})
 
@@ -156,8 +210,12 @@ def _next_example(session: Session) -> list:
         # At a size at which the brush is neither too thick nor too thin.
         image = fit(session.example, session.limits.max_side, 640)
         drawn = dict(background=image, layers=[], composite=image)
-    return [gr.File(None, visible=drawn is None), gr.Column(visible=drawn is not None), drawn,
-            f'Leave this image out{waiting}']
+    return [
+        gr.File(None, visible=drawn is None),
+        gr.Column(visible=drawn is not None),
+        drawn,
+        f'Leave this image out{waiting}',
+    ]
 
 
 def _add_example(session: Session, drawn: dict | None, name: str, box: str, meaning: str) -> list:
@@ -179,8 +237,13 @@ def _remove_class(session: Session, name: str | None) -> list:
     return _class_views(session)
 
 
-def _segment(batch_size: int, session: Session, paths: list[str] | None, threshold: float,
-             progress=gr.Progress()) -> tuple:  # noqa: B008, gradio looks for it here
+def _segment(
+    batch_size: int,
+    session: Session,
+    paths: list[str] | None,
+    threshold: float,
+    progress=gr.Progress(),  # noqa: B008, gradio looks for it here
+) -> tuple:
     files = [(Path(path).name, path) for path in paths or []]
     start = time.perf_counter()
     progress((0, len(files)), unit='images')
@@ -189,8 +252,11 @@ def _segment(batch_size: int, session: Session, paths: list[str] | None, thresho
             gr.Warning(note)
         progress((i, len(files)), unit='images')
     count, seconds = len(session.results), time.perf_counter() - start
-    return (session.overlays(threshold), gr.Column(visible=True),
-            f'{count} image{"s" * (count > 1)} segmented in {seconds:.1f} s. Click one to enlarge it.')
+    return (
+        session.overlays(threshold),
+        gr.Column(visible=True),
+        f'{count} image{"s" * (count > 1)} segmented in {seconds:.1f} s. Click one to enlarge it.',
+    )
 
 
 def _pack(session: Session, threshold: float) -> str:
@@ -200,8 +266,12 @@ def _pack(session: Session, threshold: float) -> str:
 def _class_views(session: Session) -> list:
     classes = list(session.classes.values())
     pictures = [(picture, f'{c.name} {i}') for c in classes for i, picture in enumerate(c.pictures, 1)]
-    return [_chips(session), gr.Column(visible=bool(classes)), pictures,
-            gr.Dropdown([c.name for c in classes], value=classes[-1].name if classes else None)]
+    return [
+        _chips(session),
+        gr.Column(visible=bool(classes)),
+        pictures,
+        gr.Dropdown([c.name for c in classes], value=classes[-1].name if classes else None),
+    ]
 
 
 def _told(function: Callable) -> Callable:
@@ -229,8 +299,10 @@ def _chips(session: Session | None) -> str:
         return '<div class="chips">No class yet.</div>'
     items = ''.join(
         '<span><i style="background: rgb({})"></i>{}: {} example{}</span>'.format(
-            ', '.join(map(str, class_color(c.color))), escape(c.name), len(c.images), 's' * (len(c.images) > 1))
-        for c in session.classes.values())
+            ', '.join(map(str, class_color(c.color))), escape(c.name), len(c.images), 's' * (len(c.images) > 1)
+        )
+        for c in session.classes.values()
+    )
     return f'<div class="chips">{items}</div>'
 
 

@@ -54,14 +54,33 @@ def serve(
     theme = gr.themes.Default(primary_hue='blue', font=FONTS, font_mono=MONO)
     try:
         _, url, _ = app.launch(
-            server_name=host, server_port=port, share=False, inbrowser=False, quiet=True, show_error=True,
-            max_file_size=size, allowed_paths=[], blocked_paths=blocked, enable_monitoring=False, run_history=False,
-            footer_links=[], ssr_mode=False, pwa=False, mcp_server=False, state_session_capacity=32, theme=theme,
-            css=CSS, app_kwargs=dict(middleware=[gate]), prevent_thread_lock=True)
+            server_name=host,
+            server_port=port,
+            share=False,
+            inbrowser=False,
+            quiet=True,
+            show_error=True,
+            max_file_size=size,
+            allowed_paths=[],
+            blocked_paths=blocked,
+            enable_monitoring=False,
+            run_history=False,
+            footer_links=[],
+            ssr_mode=False,
+            pwa=False,
+            mcp_server=False,
+            state_session_capacity=32,
+            theme=theme,
+            css=CSS,
+            app_kwargs=dict(middleware=[gate]),
+            prevent_thread_lock=True,
+        )
     except OSError as error:
         taken = f'port {port}' if port else 'a port from 7860'
-        raise OSError(f'{taken} of {host} cannot be opened: it is taken, or {host} is no address of this machine. '
-                      'Choose with --port and --host.') from error
+        raise OSError(
+            f'{taken} of {host} cannot be opened: it is taken, or {host} is no address of this machine. '
+            'Choose with --port and --host.'
+        ) from error
     print(f'mmfss web demo: {url}', flush=True)
     if block:
         app.block_thread()

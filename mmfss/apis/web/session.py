@@ -127,13 +127,20 @@ class Session:
         if not old.images and len(self.classes) >= self.limits.max_classes:
             raise ValueError(f'{self.limits.max_classes} classes are the most that fit. Remove one first.')
         if len(old.images) >= self.limits.max_shots:
-            raise ValueError(f'{name} has {len(old.images)} shots already, which is the most. Use another name, or '
-                             'remove the class and start it again.')
+            raise ValueError(
+                f'{name} has {len(old.images)} shots already, which is the most. Use another name, or '
+                'remove the class and start it again.'
+            )
         image, given, region = _example(image, annotation, self.limits.max_side)
         if not region.any():
             raise ValueError('Nothing is marked on the image. Paint over the object, or give a box.')
-        new = SupportClass(name, old.color, [*old.images, image], [*old.annotations, given],
-                           [*old.pictures, overlay_mask(image, region, GIVEN, 240)])
+        new = SupportClass(
+            name,
+            old.color,
+            [*old.images, image],
+            [*old.annotations, given],
+            [*old.pictures, overlay_mask(image, region, GIVEN, 240)],
+        )
         with self.lock:
             new.registered = self.inferencer.register(name, new.images, new.annotations)
         self.classes[name] = new
@@ -163,8 +170,10 @@ class Session:
         if not files:
             raise ValueError('Drop the images to segment first.')
         if len(files) > self.limits.max_queries:
-            raise ValueError(f'{len(files)} images are too many for one run; {self.limits.max_queries} is the most. '
-                             'demo/segment.py does folders of any size.')
+            raise ValueError(
+                f'{len(files)} images are too many for one run; {self.limits.max_queries} is the most. '
+                'demo/segment.py does folders of any size.'
+            )
         names, images, sizes = [], [], []
         for name, path in files:
             try:
@@ -219,8 +228,10 @@ class Session:
                 mask = Image.fromarray(kept.mask(threshold, full_size=True)).convert('P')
                 mask.putpalette(palette)
                 archive.writestr(f'masks/{stem}.png', _encode(mask, 'PNG'))
-                archive.writestr(f'overlays/{stem}.jpg',
-                                 _encode(Image.fromarray(self._overlay(kept, threshold)[0]), 'JPEG', quality=90))
+                archive.writestr(
+                    f'overlays/{stem}.jpg',
+                    _encode(Image.fromarray(self._overlay(kept, threshold)[0]), 'JPEG', quality=90),
+                )
             archive.writestr('classes.json', json.dumps(about, indent=2, ensure_ascii=False))
         return path
 

@@ -7,6 +7,14 @@ from .pascal import prepare_pascal
 from .verification import ListCount, count_images, difference
 
 __all__ = [
-    'CROWD_RULES', 'ListCount', 'OVERLAP_RULES', 'PreparationError', 'count_images', 'difference', 'paint_objects',
-    'prepare_coco', 'prepare_pascal', 'read_instances'
+    'CROWD_RULES',
+    'ListCount',
+    'OVERLAP_RULES',
+    'PreparationError',
+    'count_images',
+    'difference',
+    'paint_objects',
+    'prepare_coco',
+    'prepare_pascal',
+    'read_instances',
 ]

@@ -40,8 +40,17 @@ class Instances:
     objects: dict[int, list[tuple[int, bool, list | dict]]]
 
 
-def prepare_coco(json_file: Path, images: Path | None, masks: Path, *, overlap: str = 'small', crowd: str = 'ignore',
-                 names: Sequence[str] | None = None, overwrite: bool = False, workers: int | None = None) -> Instances:
+def prepare_coco(
+    json_file: Path,
+    images: Path | None,
+    masks: Path,
+    *,
+    overlap: str = 'small',
+    crowd: str = 'ignore',
+    names: Sequence[str] | None = None,
+    overwrite: bool = False,
+    workers: int | None = None,
+) -> Instances:
     """Write ``<masks>/<image name>.png`` for every image; run again after an interruption, it goes on.
 
     Args:
@@ -65,17 +74,23 @@ def prepare_coco(json_file: Path, images: Path | None, masks: Path, *, overlap: 
     json_file, masks = Path(json_file), Path(masks)
     instances = read_instances(json_file)
     if names is not None and tuple(names) != instances.names:
-        raise PreparationError(f'{json_file} has {len(instances.names)} classes ({", ".join(instances.names[:SHOWN])} '
-                               f'...), not the {len(names)} of COCO. `--any-classes` takes the classes as they are.')
+        raise PreparationError(
+            f'{json_file} has {len(instances.names)} classes ({", ".join(instances.names[:SHOWN])} '
+            f'...), not the {len(names)} of COCO. `--any-classes` takes the classes as they are.'
+        )
     if images is not None:
         _check_images(instances, json_file, Path(images))
-    identity = dict(source=json_file.name, sha256=hashlib.sha256(json_file.read_bytes()).hexdigest(),
-                    overlap=overlap, crowd=crowd)
+    identity = dict(
+        source=json_file.name, sha256=hashlib.sha256(json_file.read_bytes()).hexdigest(), overlap=overlap, crowd=crowd
+    )
     need_space(masks, BYTES_PER_MASK * len(instances.images))
     _begin(masks, identity, overwrite)
     there = begun(masks)
-    jobs = [(masks / f'{Path(name).stem}.png', height, width, instances.objects.get(key, []), overlap, crowd)
-            for key, (name, height, width) in instances.images.items() if Path(name).stem not in there]
+    jobs = [
+        (masks / f'{Path(name).stem}.png', height, width, instances.objects.get(key, []), overlap, crowd)
+        for key, (name, height, width) in instances.images.items()
+        if Path(name).stem not in there
+    ]
     run_jobs(write_mask, jobs, workers=workers, text=masks.name)
     return instances
 
@@ -88,19 +103,21 @@ def read_instances(path: Path) -> Instances:
             annotation of a class or image that it does not have.
     """
     if not Path(path).is_file():
-        raise PreparationError(f'{path} does not exist. It is in COCO\'s annotations_trainval archive.')
+        raise PreparationError(f"{path} does not exist. It is in COCO's annotations_trainval archive.")
     try:
         content = json.loads(Path(path).read_bytes())
         categories = sorted(content['categories'], key=lambda category: category['id'])
         names = tuple(category['name'] for category in categories)
         labels = {category['id']: place for place, category in enumerate(categories, 1)}
-        images = {image['id']: (image['file_name'], int(image['height']), int(image['width']))
-                  for image in content['images']}
+        images = {
+            image['id']: (image['file_name'], int(image['height']), int(image['width'])) for image in content['images']
+        }
         annotations = content['annotations']
         keys = [(a['id'], a['image_id'], a['category_id']) for a in annotations]
     except (ValueError, KeyError, TypeError) as error:
-        raise PreparationError(f'{path} is cut off or no COCO instances file ({type(error).__name__}: {error}). Fetch '
-                               'it again.') from error
+        raise PreparationError(
+            f'{path} is cut off or no COCO instances file ({type(error).__name__}: {error}). Fetch it again.'
+        ) from error
     _no_twice('class', names, path)
     if len(labels) < len(names):
         raise PreparationError(f'{path} gives one id to two classes.')
@@ -109,29 +126,41 @@ def read_instances(path: Path) -> Instances:
         raise PreparationError(f'{path} has no images, or one id for two images.')
     without = [a['id'] for a in annotations if not a.get('segmentation')]
     if without:
-        raise PreparationError(f'{len(without)} of {len(annotations)} annotations of {path} have no segmentation, the '
-                               f'first has the id {without[0]}: masks need `instances_*.json`, not boxes or captions.')
+        raise PreparationError(
+            f'{len(without)} of {len(annotations)} annotations of {path} have no segmentation, the '
+            f'first has the id {without[0]}: masks need `instances_*.json`, not boxes or captions.'
+        )
     # A list cut off in the middle of a point would be painted without a word.
-    odd = [a['id'] for a in annotations if isinstance(a['segmentation'], list)
-           and any(isinstance(polygon, list) and len(polygon) % 2 for polygon in a['segmentation'])]
+    odd = [
+        a['id']
+        for a in annotations
+        if isinstance(a['segmentation'], list)
+        and any(isinstance(polygon, list) and len(polygon) % 2 for polygon in a['segmentation'])
+    ]
     if odd:
-        raise PreparationError(f'{len(odd)} of {len(annotations)} annotations of {path} have a polygon with an odd '
-                               f'number of values, the first has the id {odd[0]}: a polygon is x, y, x, y, ... '
-                               'Fetch the file again, or take the annotation out.')
+        raise PreparationError(
+            f'{len(odd)} of {len(annotations)} annotations of {path} have a polygon with an odd '
+            f'number of values, the first has the id {odd[0]}: a polygon is x, y, x, y, ... '
+            'Fetch the file again, or take the annotation out.'
+        )
     for key, image, category in keys:
         if image not in images or category not in labels:
             what, value = ('image', image) if image not in images else ('class', category)
-            raise PreparationError(f'Annotation {key} of {path} names the {what} {value}, which the file lacks. '
-                                   'Fetch the file again, or take the annotation out.')
+            raise PreparationError(
+                f'Annotation {key} of {path} names the {what} {value}, which the file lacks. '
+                'Fetch the file again, or take the annotation out.'
+            )
     objects = defaultdict(list)
     for annotation in annotations:
         objects[annotation['image_id']].append(
-            (labels[annotation['category_id']], bool(annotation.get('iscrowd')), annotation['segmentation']))
+            (labels[annotation['category_id']], bool(annotation.get('iscrowd')), annotation['segmentation'])
+        )
     return Instances(names, images, dict(objects))
 
 
-def paint_objects(height: int, width: int, objects: Sequence, *, overlap: str = 'small',
-                  crowd: str = 'ignore') -> np.ndarray:
+def paint_objects(
+    height: int, width: int, objects: Sequence, *, overlap: str = 'small', crowd: str = 'ignore'
+) -> np.ndarray:
     """The label map (h, w) uint8 of an image; objects are (label, crowd, segmentation), see :func:`prepare_coco`.
 
     Raises:
@@ -191,15 +220,19 @@ def _no_twice(what: str, names: Sequence[str], path: Path) -> None:
 
 def _check_images(instances: Instances, json_file: Path, folder: Path) -> None:
     if not folder.is_dir():
-        raise PreparationError(f'The image folder {folder} does not exist. Unpack the images there, or give '
-                               '`--no-images` to make the masks first.')
+        raise PreparationError(
+            f'The image folder {folder} does not exist. Unpack the images there, or give '
+            '`--no-images` to make the masks first.'
+        )
     there = {path.name for path in folder.iterdir()}
     listed = [name for name, _, _ in instances.images.values()]
     missing = [name for name in listed if name not in there]
     if missing:
-        raise PreparationError(f'{len(missing)} of {len(listed)} images that {json_file} names are not in {folder}: '
-                               f'{", ".join(missing[:SHOWN])} ... The images are unpacked only in part or are those of '
-                               'another release.')
+        raise PreparationError(
+            f'{len(missing)} of {len(listed)} images that {json_file} names are not in {folder}: '
+            f'{", ".join(missing[:SHOWN])} ... The images are unpacked only in part or are those of '
+            'another release.'
+        )
 
 
 def _begin(masks: Path, identity: dict, overwrite: bool) -> None:
@@ -209,8 +242,9 @@ def _begin(masks: Path, identity: dict, overwrite: bool) -> None:
         found = json.loads(note.read_text()) if note.is_file() else 'nobody knows how'
         if found != identity:
             if not overwrite:
-                raise PreparationError(f'{masks} holds masks made otherwise ({found}; now {identity}). `--overwrite` '
-                                       'makes them anew.')
+                raise PreparationError(
+                    f'{masks} holds masks made otherwise ({found}; now {identity}). `--overwrite` makes them anew.'
+                )
             shutil.rmtree(masks)
     masks.mkdir(parents=True, exist_ok=True)
     save_whole(lambda half: half.write_text(json.dumps(identity, indent=1) + '\n'), note)

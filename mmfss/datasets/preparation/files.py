@@ -33,8 +33,10 @@ def need_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(place).free
     if free < needed + DISK_RESERVE:
         wanted = (needed + DISK_RESERVE) / 2**20
-        raise PreparationError(f'{folder}: {free / 2**20:.0f} MiB free, about {wanted:.0f} MiB needed. Free some '
-                               'space or choose another folder.')
+        raise PreparationError(
+            f'{folder}: {free / 2**20:.0f} MiB free, about {wanted:.0f} MiB needed. Free some '
+            'space or choose another folder.'
+        )
 
 
 def save_whole(write: Callable[[Path], None], path: Path) -> None:
@@ -92,9 +94,11 @@ def need_files(what: str, folder: Path, names: Sequence[str], suffix: str) -> No
     there = set(os.listdir(folder)) if folder.is_dir() else set()
     missing = [name + suffix for name in names if name + suffix not in there]
     if missing:
-        raise PreparationError(f'{len(missing)} of {len(names)} {what} are missing in {folder}: '
-                               f'{", ".join(missing[:SHOWN])}{" ..." if len(missing) > SHOWN else ""}. The download is '
-                               'not complete, or it is another release; fetch or unpack it again.')
+        raise PreparationError(
+            f'{len(missing)} of {len(names)} {what} are missing in {folder}: '
+            f'{", ".join(missing[:SHOWN])}{" ..." if len(missing) > SHOWN else ""}. The download is '
+            'not complete, or it is another release; fetch or unpack it again.'
+        )
 
 
 def unpack(archive: Path, wanted: Callable[[PurePosixPath], str | None], out: Path) -> None:
@@ -122,8 +126,9 @@ def unpack(archive: Path, wanted: Callable[[PurePosixPath], str | None], out: Pa
                 source = tar.extractfile(member)
                 save_whole(lambda half, source=source, size=member.size: _copy(source, half, size), path)
     except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise PreparationError(f'The archive {archive} is cut off or no archive ({error}). Fetch it again; what was '
-                               'unpacked is kept.') from error
+        raise PreparationError(
+            f'The archive {archive} is cut off or no archive ({error}). Fetch it again; what was unpacked is kept.'
+        ) from error
     except OSError as error:
         if error.errno is not None:  # gzip raises errors without number for broken data
             raise
@@ -159,8 +164,10 @@ def run_jobs(work: Callable, jobs: Sequence, *, workers: int | None, text: str) 
         results = [_try(task) for task in tqdm(tasks, **bar)]
     failed = sorted(result for result in results if result is not None)
     if failed:
-        raise PreparationError(f'{len(failed)} of {len(tasks)} files could not be made, the first: {failed[0]} '
-                               'Mend that and run the same command again: it goes on where it stopped.')
+        raise PreparationError(
+            f'{len(failed)} of {len(tasks)} files could not be made, the first: {failed[0]} '
+            'Mend that and run the same command again: it goes on where it stopped.'
+        )
 
 
 def _try(task: tuple) -> str | None:

@@ -66,18 +66,25 @@ def prepare_pascal(voc: Path, sbd: Path, out: Path | None = None, *, workers: in
     masks = root / MASKS
     need_space(masks, BYTES_PER_MASK * (len(own) + len(added)))
     there = begun(masks)
-    jobs = [(root / f'SegmentationClass/{name}.png', root / f'JPEGImages/{name}.jpg', masks / f'{name}.png')
-            for name in own if name not in there]
-    jobs += [(boxes / f'cls/{name}.mat', root / f'JPEGImages/{name}.jpg', masks / f'{name}.png')
-             for name in added if name not in there]
+    jobs = [
+        (root / f'SegmentationClass/{name}.png', root / f'JPEGImages/{name}.jpg', masks / f'{name}.png')
+        for name in own
+        if name not in there
+    ]
+    jobs += [
+        (boxes / f'cls/{name}.mat', root / f'JPEGImages/{name}.jpg', masks / f'{name}.png')
+        for name in added
+        if name not in there
+    ]
     run_jobs(convert_mask, jobs, workers=workers, text='masks')
     for name, names in lists.items():
         save_names(names, segmentation / f'{name}.txt')
     return {name: len(names) for name, names in lists.items()}
 
 
-def make_lists(train: Sequence[str], val: Sequence[str], sbd: Sequence[str],
-               main_train: Sequence[str]) -> dict[str, list[str]]:
+def make_lists(
+    train: Sequence[str], val: Sequence[str], sbd: Sequence[str], main_train: Sequence[str]
+) -> dict[str, list[str]]:
     """The training lists, without any image of VOC's ``val``.
 
     Args:
@@ -91,8 +98,10 @@ def make_lists(train: Sequence[str], val: Sequence[str], sbd: Sequence[str],
     """
     first = sorted({*sbd} & {*main_train} - {*val})
     known = set(first)
-    return dict(train_5953=[*first, *(name for name in train if name not in known)],
-                trainaug=sorted(({*sbd} | {*train}) - {*val}))
+    return dict(
+        train_5953=[*first, *(name for name in train if name not in known)],
+        trainaug=sorted(({*sbd} | {*train}) - {*val}),
+    )
 
 
 def convert_mask(job: tuple[Path, Path, Path]) -> None:
@@ -112,8 +121,9 @@ def convert_mask(job: tuple[Path, Path, Path]) -> None:
     except PreparationError:
         raise
     except Exception as error:  # Pillow and SciPy raise many kinds
-        raise PreparationError(f'{source} or {image} cannot be read ({type(error).__name__}: {error}). Fetch it '
-                               'again.') from error
+        raise PreparationError(
+            f'{source} or {image} cannot be read ({type(error).__name__}: {error}). Fetch it again.'
+        ) from error
     if labels.ndim != 2 or labels.shape != size:
         raise PreparationError(f'{source} has the size {labels.shape}, its image {image} has {size} (h, w).')
     strange = np.setdiff1d(labels, [*range(21), 255])
@@ -129,15 +139,17 @@ def read_sbd(path: Path) -> np.ndarray:
     """The class labels (h, w) of a ``cls/ID.mat``: ``GTcls.Segmentation``."""
     content = loadmat(path, simplify_cells=True)
     if 'GTcls' not in content:
-        raise PreparationError(f'{path} has no GTcls: take the files of SBD\'s folder `cls`, not `inst`.')
+        raise PreparationError(f"{path} has no GTcls: take the files of SBD's folder `cls`, not `inst`.")
     return np.asarray(content['GTcls']['Segmentation'])
 
 
 def _read_png(path: Path) -> np.ndarray:
     with Image.open(path) as mask:
         if mask.mode not in ('P', 'L'):
-            raise PreparationError(f'{path} has the mode {mask.mode}, not palette or grey: it was saved anew by some '
-                                   'program. Take the file of the VOC archive.')
+            raise PreparationError(
+                f'{path} has the mode {mask.mode}, not palette or grey: it was saved anew by some '
+                'program. Take the file of the VOC archive.'
+            )
         return np.array(mask)
 
 
@@ -149,8 +161,10 @@ def _voc_root(voc: Path, out: Path | None) -> Path:
     elif voc.is_dir():
         found = [voc / r for r in VOC_ROOTS if (voc / r / 'ImageSets/Segmentation').is_dir()]
         if not found:
-            raise PreparationError(f'{voc} holds no VOC2012/ImageSets/Segmentation: give the archive '
-                                   'VOCtrainval_11-May-2012.tar or the folder that it was unpacked to.')
+            raise PreparationError(
+                f'{voc} holds no VOC2012/ImageSets/Segmentation: give the archive '
+                'VOCtrainval_11-May-2012.tar or the folder that it was unpacked to.'
+            )
         root = found[0]
         if out is not None and Path(out).resolve() != root.resolve():
             raise PreparationError(f'`--out {out}` is for an archive; the folder {root} is used where it is.')
@@ -169,8 +183,10 @@ def _sbd_root(sbd: Path, root: Path) -> Path:
         sbd = root / 'SBD'
     found = [sbd / r for r in SBD_ROOTS if (sbd / r / 'cls').is_dir()]
     if not found:
-        raise PreparationError(f'{sbd} holds no folder `cls` of .mat files: give SBD\'s benchmark.tgz or the folder '
-                               'that it was unpacked to.')
+        raise PreparationError(
+            f"{sbd} holds no folder `cls` of .mat files: give SBD's benchmark.tgz or the folder "
+            'that it was unpacked to.'
+        )
     return found[0]
 
 
@@ -180,7 +196,7 @@ def _below(top: str, parts: Sequence[str]):
     def wanted(member: PurePosixPath) -> str | None:
         if top not in member.parts:
             return None
-        path = '/'.join(member.parts[member.parts.index(top) + 1:])
+        path = '/'.join(member.parts[member.parts.index(top) + 1 :])
         return path if any(path == part or path.startswith(f'{part}/') for part in parts) else None
 
     return wanted
@@ -196,5 +212,7 @@ def _main_train(root: Path, boxes: Path) -> list[str]:
     for place in places:
         if place.is_file():
             return read_list(place)
-    raise PreparationError(f'Neither {places[0]} nor {places[1]} is there: the training list needs one of them. Unpack '
-                           'ImageSets/Main from the VOC archive too.')
+    raise PreparationError(
+        f'Neither {places[0]} nor {places[1]} is there: the training list needs one of them. Unpack '
+        'ImageSets/Main from the VOC archive too.'
+    )

@@ -40,7 +40,8 @@ def count_images(dataset: FewShotSegDataset) -> ListCount:
     return ListCount(
         images=len(dataset),
         sha256=names_hash(dataset.name(dataset.position(i)) for i in range(len(dataset))),
-        classes={dataset.class_names[c]: len(dataset.candidates(c)) for c in dataset.phase_class_ids})
+        classes={dataset.class_names[c]: len(dataset.candidates(c)) for c in dataset.phase_class_ids},
+    )
 
 
 def difference(found: ListCount, expected: ListCount | None, tolerance: float = 0) -> list[str]:
@@ -55,8 +56,11 @@ def difference(found: ListCount, expected: ListCount | None, tolerance: float = 
         return []
     pairs = [('images', found.images, expected.images)]
     pairs += [(name, found.classes.get(name, 0), number) for name, number in expected.classes.items()]
-    words = [f'{name}: {here}, expected {there}' for name, here, there in pairs
-             if abs(here - there) > tolerance / 100 * there]
+    words = [
+        f'{name}: {here}, expected {there}'
+        for name, here, there in pairs
+        if abs(here - there) > tolerance / 100 * there
+    ]
     if not tolerance and expected.sha256 and found.sha256 != expected.sha256:
         words.append(f'list {found.sha256}, expected {expected.sha256}')
     return words
@@ -68,12 +72,28 @@ def format_table(counts: dict[str, ListCount], expected: dict[str, ListCount], t
     for key, found in counts.items():
         known = expected.get(key)
         words = difference(found, known, tolerance)
-        rows.append([key, 'all', found.images, known.images if known else '-', found.sha256,
-                     '' if known is None else 'DIFFERS' if words else 'as expected'])
+        rows.append(
+            [
+                key,
+                'all',
+                found.images,
+                known.images if known else '-',
+                found.sha256,
+                '' if known is None else 'DIFFERS' if words else 'as expected',
+            ]
+        )
         for name, number in found.classes.items():
             there = known.classes.get(name) if known else None
-            rows.append(['', name, number, '-' if there is None else there, '',
-                         'DIFFERS' if any(w.startswith(f'{name}: ') for w in words) else ''])
+            rows.append(
+                [
+                    '',
+                    name,
+                    number,
+                    '-' if there is None else there,
+                    '',
+                    'DIFFERS' if any(w.startswith(f'{name}: ') for w in words) else '',
+                ]
+            )
     return '\n'.join('| ' + ' | '.join(map(str, row)) + ' |' for row in rows)
 
 
@@ -93,5 +113,6 @@ def read_counts(path: Path) -> dict[str, ListCount]:
     try:
         return {key: ListCount(**value) for key, value in json.loads(path.read_text()).items()}
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise PreparationError(f'{path} holds no counts ({type(error).__name__}: {error}). `verify.py --save FILE` '
-                               'writes such a file.') from error
+        raise PreparationError(
+            f'{path} holds no counts ({type(error).__name__}: {error}). `verify.py --save FILE` writes such a file.'
+        ) from error

@@ -35,16 +35,12 @@ def fractal_noise(rng: np.random.Generator, size: int) -> np.ndarray:
 def paint_background(rng: np.random.Generator, canvas: Canvas) -> None:
     """Fills the canvas, in place."""
     size = canvas.size
-    colours = [
-        hsv(rng.uniform(0, 360), rng.uniform(0.05, 0.7), rng.uniform(0.25, 0.95)) for _ in range(3)
-    ]
+    colours = [hsv(rng.uniform(0, 360), rng.uniform(0.05, 0.7), rng.uniform(0.25, 0.95)) for _ in range(3)]
     noise = fractal_noise(rng, size)[..., None]
     y, x = np.mgrid[:size, :size].astype(np.float32) / size - 0.5
     angle = rng.uniform(0, 2 * np.pi)
     gradient = np.clip(0.5 + np.cos(angle) * x + np.sin(angle) * y, 0, 1)[..., None]
-    canvas.image[:] = (1 - noise) * colours[0] + noise * (
-        (1 - gradient) * colours[1] + gradient * colours[2]
-    )
+    canvas.image[:] = (1 - noise) * colours[0] + noise * ((1 - gradient) * colours[1] + gradient * colours[2])
     for _ in range(rng.integers(1, 4)):
         _paint_area(rng, canvas)
     for _ in range(rng.integers(3, 9)):
@@ -77,9 +73,7 @@ def _paint_area(rng: np.random.Generator, canvas: Canvas) -> None:
         u, v = unit_coordinates(canvas.size, matrix)
         names = list(PATTERNS)
         field = PATTERNS[names[rng.integers(len(names))]](rng, u, v, rng.uniform(0.12, 0.4))
-        colour = colour + rng.uniform(0.15, 0.5) * field[..., None].astype(np.float32) * (
-            second - colour
-        )
+        colour = colour + rng.uniform(0.15, 0.5) * field[..., None].astype(np.float32) * (second - colour)
     paint(
         canvas,
         cv2.GaussianBlur(alpha, (0, 0), rng.uniform(0.3, 2.5)) * rng.uniform(0.4, 0.9),
@@ -88,26 +82,18 @@ def _paint_area(rng: np.random.Generator, canvas: Canvas) -> None:
     )
 
 
-def _paint_blob(
-    rng: np.random.Generator, canvas: Canvas, scale: float, label: int | None = None
-) -> None:
+def _paint_blob(rng: np.random.Generator, canvas: Canvas, scale: float, label: int | None = None) -> None:
     outline = (blob if rng.random() < 0.6 else block)(rng)[0]
     alpha = coverage([project(outline, _random_zoom(rng, canvas.size, scale))], canvas.size)
     paint(canvas, alpha, two_colours(rng)[0], label)
 
 
-def _paint_line(
-    rng: np.random.Generator, canvas: Canvas, width: float, label: int | None = None
-) -> None:
+def _paint_line(rng: np.random.Generator, canvas: Canvas, width: float, label: int | None = None) -> None:
     """A slightly curved band across a part of the image; ``width`` in image sides."""
     start, end = rng.uniform(-0.1, 1.1, (2, 2)) * canvas.size
     t = np.linspace(0, 1, 12)[:, None]
     across = np.array([start[1] - end[1], end[0] - start[0]]) / (np.linalg.norm(end - start) + 1e-6)
-    middle = (
-        start
-        + t * (end - start)
-        + rng.uniform(-0.12, 0.12) * canvas.size * np.sin(np.pi * t) * across
-    )
+    middle = start + t * (end - start) + rng.uniform(-0.12, 0.12) * canvas.size * np.sin(np.pi * t) * across
     half = 0.5 * max(width * canvas.size, 1.0) * across
     alpha = coverage([np.concatenate([middle + half, (middle - half)[::-1]])], canvas.size)
     paint(canvas, alpha, two_colours(rng)[0], label)

@@ -24,7 +24,5 @@ def _illumination(rng: np.random.Generator, size: int) -> np.ndarray:
     light = 1 + strength * (np.cos(angle) * x + np.sin(angle) * y)
     if rng.random() < 0.4:
         centre, width = rng.uniform(-0.5, 0.5, 2), rng.uniform(0.15, 0.4)
-        light += rng.uniform(-0.35, 0.35) * np.exp(
-            -((x - centre[0]) ** 2 + (y - centre[1]) ** 2) / (2 * width**2)
-        )
+        light += rng.uniform(-0.35, 0.35) * np.exp(-((x - centre[0]) ** 2 + (y - centre[1]) ** 2) / (2 * width**2))
     return light

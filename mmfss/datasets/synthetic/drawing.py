@@ -41,9 +41,7 @@ def luminance(colour: np.ndarray) -> float:
     return float(colour @ np.array([0.299, 0.587, 0.114], dtype=np.float32))
 
 
-def two_colours(
-    rng: np.random.Generator, hue: float | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def two_colours(rng: np.random.Generator, hue: float | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Body and pattern colour, each (3,) float32, far enough apart for the pattern to show.
 
     Args:
@@ -68,11 +66,7 @@ def random_pose(rng: np.random.Generator, max_turn: float = 50.0) -> np.ndarray:
     turn = np.deg2rad(rng.uniform(-max_turn, max_turn))
     stretch = np.exp(rng.uniform(-0.16, 0.16))
     affine = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    affine = (
-        affine
-        @ [[stretch, rng.uniform(-0.22, 0.22)], [0, 1 / stretch]]
-        @ np.diag([rng.choice([-1, 1]), -1])
-    )
+    affine = affine @ [[stretch, rng.uniform(-0.22, 0.22)], [0, 1 / stretch]] @ np.diag([rng.choice([-1, 1]), -1])
     pose = np.eye(3)
     pose[:2, :2] = affine
     pose[2, :2] = rng.uniform(-0.2, 0.2, 2)
@@ -117,9 +111,7 @@ def coverage(contours: Contours, size: int) -> np.ndarray:
 def unit_coordinates(size: int, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Unit-plane coordinates u, v, each (size, size), of all pixels under a homography."""
     y, x = np.mgrid[:size, :size]
-    points = project(
-        np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float64), np.linalg.inv(matrix)
-    )
+    points = project(np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float64), np.linalg.inv(matrix))
     return points[:, 0].reshape(size, size), points[:, 1].reshape(size, size)
 
 
@@ -142,12 +134,8 @@ def paint(canvas: Canvas, alpha: np.ndarray, colour: np.ndarray, label: int | No
     canvas.label[alpha >= SURE] = label
 
 
-def cast_shadow(
-    canvas: Canvas, alpha: np.ndarray, offset: tuple[float, float], strength: float
-) -> None:
+def cast_shadow(canvas: Canvas, alpha: np.ndarray, offset: tuple[float, float], strength: float) -> None:
     """Darkens the canvas, in place, ``offset`` (x, y) pixels from a coverage ``alpha`` (H, W)."""
     move = np.array([[1, 0, offset[0]], [0, 1, offset[1]]], dtype=np.float32)
-    shade = cv2.GaussianBlur(
-        cv2.warpAffine(alpha, move, alpha.shape[::-1]), (0, 0), 0.012 * canvas.size + 0.5
-    )
+    shade = cv2.GaussianBlur(cv2.warpAffine(alpha, move, alpha.shape[::-1]), (0, 0), 0.012 * canvas.size + 0.5)
     canvas.image *= 1 - strength * shade[..., None]

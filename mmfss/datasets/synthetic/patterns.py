@@ -82,9 +82,7 @@ def scaly(rng: np.random.Generator, u: np.ndarray, v: np.ndarray, period: float)
     return _soft(distance - rim, 8)
 
 
-def waves(
-    rng: np.random.Generator, u: np.ndarray, v: np.ndarray, length: float, count: int = 7
-) -> np.ndarray:
+def waves(rng: np.random.Generator, u: np.ndarray, v: np.ndarray, length: float, count: int = 7) -> np.ndarray:
     """Smooth isotropic noise of unit variance: a sum of plane waves of about ``length``."""
     total = np.zeros(u.shape)
     for angle, phase, scale in zip(
@@ -98,6 +96,5 @@ def waves(
 
 
 PATTERNS: dict[str, Callable[[np.random.Generator, np.ndarray, np.ndarray, float], np.ndarray]] = {
-    f.__name__: f
-    for f in (striped, dotted, checkered, ringed, marbled, netted, zigzag, rayed, swirled, scaly)
+    f.__name__: f for f in (striped, dotted, checkered, ringed, marbled, netted, zigzag, rayed, swirled, scaly)
 }

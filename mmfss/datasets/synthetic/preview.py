@@ -34,14 +34,9 @@ def contact_sheet(root: str | Path, split: str = 'train') -> np.ndarray:
         for i in ids
     ]
     upper = np.concatenate(
-        [
-            np.concatenate([_class_row(pairs, c) for c in (left, left + 10)], axis=1)
-            for left in range(1, 11)
-        ]
+        [np.concatenate([_class_row(pairs, c) for c in (left, left + 10)], axis=1) for left in range(1, 11)]
     )
-    lower = np.concatenate(
-        [_image_row(pairs[row * COLUMNS : (row + 1) * COLUMNS]) for row in range(ROWS)]
-    )
+    lower = np.concatenate([_image_row(pairs[row * COLUMNS : (row + 1) * COLUMNS]) for row in range(ROWS)])
     width = max(upper.shape[1], lower.shape[1])
     return np.concatenate([_pad(upper, width), _pad(lower, width)])
 
@@ -53,12 +48,8 @@ def _class_row(pairs: list[tuple[np.ndarray, np.ndarray]], class_id: int) -> np.
             break
         if (label == class_id).any():
             cutouts.append(_cutout(image, label == class_id))
-    row = _pad(
-        np.concatenate(cutouts or [np.zeros((TILE, TILE, 3), np.uint8)], axis=1), CUTOUTS * TILE + 8
-    )
-    return np.concatenate(
-        [_caption(f'{class_id} {SHAPE_CLASSES[class_id - 1].name}', row.shape[1]), row]
-    )
+    row = _pad(np.concatenate(cutouts or [np.zeros((TILE, TILE, 3), np.uint8)], axis=1), CUTOUTS * TILE + 8)
+    return np.concatenate([_caption(f'{class_id} {SHAPE_CLASSES[class_id - 1].name}', row.shape[1]), row])
 
 
 def _cutout(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -82,23 +73,17 @@ def _image_row(pairs: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
         large = cv2.resize(label, (WHOLE, WHOLE), interpolation=cv2.INTER_NEAREST)
         outlined, names = whole.copy(), []
         for class_id in [c for c in np.unique(large) if c not in (0, 255)]:
-            contours, _ = cv2.findContours(
-                (large == class_id).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
-            )
+            contours, _ = cv2.findContours((large == class_id).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
             colour = ((255, 255, 255), (255, 235, 0), (0, 255, 255))[len(names) % 3]
             cv2.drawContours(outlined, contours, -1, colour, 1)
             names.append(str(class_id))
-        columns.append(
-            np.concatenate([whole, outlined, _caption('classes ' + ', '.join(names), WHOLE)])
-        )
+        columns.append(np.concatenate([whole, outlined, _caption('classes ' + ', '.join(names), WHOLE)]))
     return np.concatenate(columns, axis=1)
 
 
 def _caption(text: str, width: int) -> np.ndarray:
     strip = np.full((TEXT, width, 3), 255, np.uint8)
-    return cv2.putText(
-        strip, text, (3, TEXT - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.38, (0, 0, 0), 1, cv2.LINE_AA
-    )
+    return cv2.putText(strip, text, (3, TEXT - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.38, (0, 0, 0), 1, cv2.LINE_AA)
 
 
 def _pad(picture: np.ndarray, width: int) -> np.ndarray:

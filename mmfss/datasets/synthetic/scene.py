@@ -66,9 +66,7 @@ def render_scene(
         shares = np.bincount(canvas.label.ravel(), minlength=256) / canvas.label.size
         if all(shares[c] >= MIN_CLASS_AREA for c in class_ids):
             return photograph(rng, canvas.image), canvas.label
-    raise RuntimeError(
-        f'no layout of {size}x{size} pixels found for the classes {class_ids}; use a larger size'
-    )
+    raise RuntimeError(f'no layout of {size}x{size} pixels found for the classes {class_ids}; use a larger size')
 
 
 def _target_areas(rng: np.random.Generator, class_ids: tuple[int, ...]) -> dict[int, float]:
@@ -82,9 +80,7 @@ def _choose_things(rng: np.random.Generator, class_ids: tuple[int, ...]) -> list
     for class_id in class_ids:
         shape = SHAPE_CLASSES[class_id - 1]
         for _ in range(rng.choice([1, 2, 3], p=[0.62, 0.28, 0.1])):
-            things.append(
-                Thing(SILHOUETTES[shape.silhouette](rng), shape.pattern, shape.hue, class_id)
-            )
+            things.append(Thing(SILHOUETTES[shape.silhouette](rng), shape.pattern, shape.hue, class_id))
     things += [_decoy(rng) for _ in range(rng.choice([0, 1, 2], p=[0.4, 0.4, 0.2]))]
     rng.shuffle(things)
     return things
@@ -99,9 +95,7 @@ def _decoy(rng: np.random.Generator) -> Thing:
     return Thing(neutral(rng), shape.pattern if rng.random() < 0.6 else None, shape.hue, 0)
 
 
-def _paint_things(
-    rng: np.random.Generator, canvas: Canvas, things: list[Thing], areas: dict[int, float]
-) -> None:
+def _paint_things(rng: np.random.Generator, canvas: Canvas, things: list[Thing], areas: dict[int, float]) -> None:
     light = rng.uniform(-0.035, 0.035, 2) * canvas.size
     shadow = rng.uniform(0, 0.45)
     placed: list[np.ndarray] = []
@@ -122,9 +116,7 @@ def _place(
     contours = bend(rng, thing.contours)
     for _ in range(25):
         pose = random_pose(rng)
-        scale = size * np.sqrt(
-            share * rng.uniform(0.75, 1.3) / area([project(c, pose) for c in contours])
-        )
+        scale = size * np.sqrt(share * rng.uniform(0.75, 1.3) / area([project(c, pose) for c in contours]))
         zoom = np.array(
             [
                 [scale, 0, rng.uniform(0.1, 0.9) * size],

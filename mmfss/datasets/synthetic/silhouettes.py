@@ -153,7 +153,6 @@ def block(rng: np.random.Generator) -> Contours:
 
 
 SILHOUETTES: dict[str, Callable[[np.random.Generator], Contours]] = {
-    f.__name__: f
-    for f in (star, gear, leaf, fish, mushroom, crescent, heart, butterfly, pine, bottle)
+    f.__name__: f for f in (star, gear, leaf, fish, mushroom, crescent, heart, butterfly, pine, bottle)
 }
 NEUTRAL_SILHOUETTES: tuple[Callable[[np.random.Generator], Contours], ...] = (blob, block)

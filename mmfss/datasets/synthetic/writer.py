@@ -55,9 +55,7 @@ class ShapesSpec:
                     f'{len(SHAPE_CLASSES)} classes; use --{split} {len(SHAPE_CLASSES)} or more'
                 )
         if not 48 <= self.size <= 1024:
-            raise ValueError(
-                f'ShapesSpec: size={self.size} is not within 48..1024 pixels; change --size'
-            )
+            raise ValueError(f'ShapesSpec: size={self.size} is not within 48..1024 pixels; change --size')
         if self.seed < 0:
             raise ValueError(f'ShapesSpec: seed={self.seed} is negative; change --seed')
 
@@ -148,11 +146,7 @@ def read_identity(root: Path) -> dict | None:
         identity = json.loads((root / 'meta.json').read_text())
     except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
         return None
-    return (
-        identity
-        if isinstance(identity, dict) and identity.get('generator') == 'mmfss shapes'
-        else None
-    )
+    return identity if isinstance(identity, dict) and identity.get('generator') == 'mmfss shapes' else None
 
 
 def _prepare(partial_root: Path, spec: ShapesSpec) -> None:
@@ -171,9 +165,7 @@ def _prepare(partial_root: Path, spec: ShapesSpec) -> None:
     (partial_root / 'meta.json').write_text(json.dumps(spec.identity(), indent=1) + '\n')
 
 
-def _write_images(
-    root: Path, spec: ShapesSpec, workers: int, progress: Callable[[int, int], None] | None
-) -> None:
+def _write_images(root: Path, spec: ShapesSpec, workers: int, progress: Callable[[int, int], None] | None) -> None:
     jobs = [(split, index) for split in SPLITS for index in range(getattr(spec, split))]
     write = partial(_write_example, root, spec)
     if workers > 0:
@@ -201,9 +193,7 @@ def _write_example(root: Path, spec: ShapesSpec, job: tuple[str, int]) -> None:
     mask = Image.fromarray(label)
     mask.putpalette(voc_palette())  # makes an index image of it
     _save(mask, mask_path, format='PNG')
-    quality = int(
-        np.random.default_rng([spec.seed, SPLITS.index(job[0]), job[1], 1]).integers(55, 93)
-    )
+    quality = int(np.random.default_rng([spec.seed, SPLITS.index(job[0]), job[1], 1]).integers(55, 93))
     _save(Image.fromarray(image), image_path, format='JPEG', quality=quality)
 
 

@@ -9,7 +9,15 @@ from .packing import PackEpisodeInputs
 from .weak_masks import WeakAnnotation
 
 __all__ = [
-    'CorruptFileError', 'ForegroundCrop', 'LoadFewShotAnnotations', 'LoadFewShotImage',
-    'PackEpisodeInputs', 'RandomGaussianBlur', 'RandomScale', 'ResizeLongSide', 'ScoreAtNetworkSize',
-    'SquashResize', 'WeakAnnotation'
+    'CorruptFileError',
+    'ForegroundCrop',
+    'LoadFewShotAnnotations',
+    'LoadFewShotImage',
+    'PackEpisodeInputs',
+    'RandomGaussianBlur',
+    'RandomScale',
+    'ResizeLongSide',
+    'ScoreAtNetworkSize',
+    'SquashResize',
+    'WeakAnnotation',
 ]

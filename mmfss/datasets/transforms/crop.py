@@ -28,8 +28,14 @@ class ForegroundCrop(RandomCrop):
         seg_pad_val (int): Fill of label maps. Defaults to 255.
     """
 
-    def __init__(self, crop_size, keep: float = 0.85, redraws: int = 31,
-                 pad_val=(103.53, 116.28, 123.675), seg_pad_val: int = 255) -> None:
+    def __init__(
+        self,
+        crop_size,
+        keep: float = 0.85,
+        redraws: int = 31,
+        pad_val=(103.53, 116.28, 123.675),
+        seg_pad_val: int = 255,
+    ) -> None:
         if not isinstance(crop_size, int):
             crop_size = tuple(crop_size)
         super().__init__(crop_size=crop_size)
@@ -37,7 +43,7 @@ class ForegroundCrop(RandomCrop):
             raise ValueError(f'`keep` is a share of the foreground, 0 to 1; it is {keep}.')
         self.keep = keep
         self.redraws = redraws
-        self.pad_val = (pad_val, ) * 3 if isinstance(pad_val, (int, float)) else tuple(pad_val)
+        self.pad_val = (pad_val,) * 3 if isinstance(pad_val, (int, float)) else tuple(pad_val)
         self.seg_pad_val = seg_pad_val
 
     def transform(self, results: dict) -> dict:
@@ -72,8 +78,9 @@ class ForegroundCrop(RandomCrop):
         columns = max(self.crop_size[1] - array.shape[1], 0)
         if rows == 0 and columns == 0:
             return array
-        return cv2.copyMakeBorder(array, rows // 2, rows - rows // 2, columns // 2,
-                                  columns - columns // 2, cv2.BORDER_CONSTANT, value=value)
+        return cv2.copyMakeBorder(
+            array, rows // 2, rows - rows // 2, columns // 2, columns - columns // 2, cv2.BORDER_CONSTANT, value=value
+        )
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(crop_size={self.crop_size}, keep={self.keep})'

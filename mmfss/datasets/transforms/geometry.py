@@ -46,8 +46,9 @@ class ResizeLongSide(BaseTransform):
         h, w = results['img'].shape[:2]
         long = max(h, w)
         # The shorter side is cut, not rounded: a side of 0.999 * divisor must still be one divisor.
-        new_h, new_w = (max(self.divisor, int(side * self.size / long) // self.divisor *
-                            self.divisor) for side in (h, w))
+        new_h, new_w = (
+            max(self.divisor, int(side * self.size / long) // self.divisor * self.divisor) for side in (h, w)
+        )
         results = Resize(scale=(new_w, new_h))(results)
         square = (self.size, self.size)
         results['img'] = mmcv.impad(results['img'], shape=square, pad_val=self.pad_val)
@@ -94,7 +95,8 @@ class ScoreAtNetworkSize(BaseTransform):
         if 'gt_seg_map' in results and results['gt_seg_map'].shape != shape:
             raise ValueError(
                 f'ScoreAtNetworkSize: the label map is {results["gt_seg_map"].shape}, the image '
-                f'{shape}. Load the annotation before the geometry.')
+                f'{shape}. Load the annotation before the geometry.'
+            )
         results.update(ori_shape=shape, img_shape=shape, restore_shape=shape)
         return results
 
@@ -113,8 +115,7 @@ class RandomScale(BaseTransform):
     def __init__(self, ratio_range: tuple[float, float]) -> None:
         low, high = ratio_range
         if not 0 < low <= high:
-            raise ValueError(f'`ratio_range` must be (low, high) with 0 < low <= high, is '
-                             f'{ratio_range}.')
+            raise ValueError(f'`ratio_range` must be (low, high) with 0 < low <= high, is {ratio_range}.')
         self.ratio_range = (low, high)
 
     @cache_randomness

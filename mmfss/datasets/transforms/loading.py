@@ -50,8 +50,10 @@ class LoadFewShotImage(LoadImageFromFile):
 
     @staticmethod
     def _message(path: str, reason) -> str:
-        return (f'The image {path} is corrupt ({reason or "it cannot be decoded"}). Fetch it again '
-                'or take it out of the list.')
+        return (
+            f'The image {path} is corrupt ({reason or "it cannot be decoded"}). Fetch it again '
+            'or take it out of the list.'
+        )
 
 
 @TRANSFORMS.register_module()
@@ -81,16 +83,15 @@ class LoadFewShotAnnotations(LoadAnnotations):
         self.keep_ignore = keep_ignore
 
     def _load_seg_map(self, results: dict) -> None:
-        raw = dict(seg_map_path=results['seg_map_path'], label_map=None, seg_fields=[],
-                   reduce_zero_label=False)
+        raw = dict(seg_map_path=results['seg_map_path'], label_map=None, seg_fields=[], reduce_zero_label=False)
         try:
             super()._load_seg_map(raw)
         except (FileNotFoundError, PermissionError):
             raise
         except Exception as error:
             raise CorruptFileError(
-                f'The mask {results["seg_map_path"]} is corrupt ({error}). Fetch or convert it '
-                'again.') from error
+                f'The mask {results["seg_map_path"]} is corrupt ({error}). Fetch or convert it again.'
+            ) from error
         labels, table = raw['gt_seg_map'], results.get('label_table')
         if table is not None:
             if labels.ndim == 3:  # a black and white mask that was saved in colours
@@ -109,5 +110,4 @@ class LoadFewShotAnnotations(LoadAnnotations):
         results.setdefault('seg_fields', []).extend(maps)
 
     def __repr__(self) -> str:
-        return (f'{type(self).__name__}(with_base={self.with_base}, '
-                f'keep_ignore={self.keep_ignore})')
+        return f'{type(self).__name__}(with_base={self.with_base}, keep_ignore={self.keep_ignore})'

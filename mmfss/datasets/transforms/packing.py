@@ -11,8 +11,18 @@ from mmseg.datasets.transforms import PackSegInputs
 from mmfss.registry import TRANSFORMS
 
 EPISODE_META = ('class_id', 'class_name', 'base_index', 'run', 'episode', 'support_names', 'support_paths')
-IMAGE_META = ('name', 'img_path', 'seg_map_path', 'ori_shape', 'img_shape', 'pad_shape', 'scale_factor',
-              'flip', 'flip_direction', 'restore_shape')
+IMAGE_META = (
+    'name',
+    'img_path',
+    'seg_map_path',
+    'ori_shape',
+    'img_shape',
+    'pad_shape',
+    'scale_factor',
+    'flip',
+    'flip_direction',
+    'restore_shape',
+)
 
 
 @TRANSFORMS.register_module()

@@ -66,10 +66,12 @@ def draw_scribbles(foreground: np.ndarray, draw: Draw, width: int, min_share: fl
             share = cv2.resize(part.astype(np.float32), size, interpolation=cv2.INTER_AREA)
             small = share >= min(0.5, share.max())
         path = _middle_path(small, _inner_pixel(_depth(small), draw))
-        ends = [((c + 0.5) * part.shape[1] / small.shape[1], (r + 0.5) * part.shape[0] / small.shape[0])
-                for r, c in path]
-        line = cv2.polylines(np.zeros(part.shape, np.uint8), [np.array(ends, np.int32).reshape(-1, 1, 2)], False, 1,
-                             width)
+        ends = [
+            ((c + 0.5) * part.shape[1] / small.shape[1], (r + 0.5) * part.shape[0] / small.shape[0]) for r, c in path
+        ]
+        line = cv2.polylines(
+            np.zeros(part.shape, np.uint8), [np.array(ends, np.int32).reshape(-1, 1, 2)], False, 1, width
+        )
         stroke = (line == 1) & part
         if not stroke.any():  # shrinking moved the path of a very thin component off it
             stroke[_inner_pixel(_depth(part), draw)] = True
@@ -101,7 +103,7 @@ def _middle_path(part: np.ndarray, start: tuple[int, int]) -> list[tuple[int, in
             continue
         for r, c in ((row + a, column + b) for a in (-1, 0, 1) for b in (-1, 0, 1) if a or b):
             if 0 <= r < part.shape[0] and 0 <= c < part.shape[1] and part[r, c]:
-                further = cost + float(np.hypot(r - row, c - column)) / float(depth[r, c])**2
+                further = cost + float(np.hypot(r - row, c - column)) / float(depth[r, c]) ** 2
                 if further < best.get((r, c), np.inf):
                     best[r, c], origin[r, c], steps[r, c] = further, (row, column), length + 1
                     heapq.heappush(queue, (further, length + 1, (r, c)))
@@ -145,8 +147,10 @@ class WeakAnnotation(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         if 'support_paths' in results:
-            raise ValueError("WeakAnnotation is for supports: a query's mask is what scores are judged by. Take it out "
-                             'of `query_pipeline`.')
+            raise ValueError(
+                "WeakAnnotation is for supports: a query's mask is what scores are judged by. Take it out "
+                'of `query_pipeline`.'
+            )
         if self.kind == 'mask':
             return results
         seed = results.get('annotation_seed')
@@ -180,8 +184,10 @@ def annotated(transforms: Sequence, annotation: str | dict) -> list:
     options.pop('type', None)
     names = [type(step).__name__ for step in transforms]
     if 'WeakAnnotation' in names or 'LoadFewShotAnnotations' not in names:
-        raise ValueError('`support_annotation` puts a WeakAnnotation behind LoadFewShotAnnotations in '
-                         f'`support_pipeline`, which holds {names}: give one of the two, and load the mask there.')
+        raise ValueError(
+            '`support_annotation` puts a WeakAnnotation behind LoadFewShotAnnotations in '
+            f'`support_pipeline`, which holds {names}: give one of the two, and load the mask there.'
+        )
     place = names.index('LoadFewShotAnnotations') + 1
     return [*transforms[:place], WeakAnnotation(**options), *transforms[place:]]
 

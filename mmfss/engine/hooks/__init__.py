@@ -7,6 +7,11 @@ from .result_file_hook import ResultFileHook
 from .safe_checkpoint_hook import SafeCheckpointHook
 
 __all__ = [
-    'BaseLearnerCheckpointHook', 'CheckpointGuardHook', 'EpisodeVisualizationHook', 'MetaLearnerCheckpointHook',
-    'PredictionFileHook', 'ResultFileHook', 'SafeCheckpointHook'
+    'BaseLearnerCheckpointHook',
+    'CheckpointGuardHook',
+    'EpisodeVisualizationHook',
+    'MetaLearnerCheckpointHook',
+    'PredictionFileHook',
+    'ResultFileHook',
+    'SafeCheckpointHook',
 ]

@@ -67,7 +67,11 @@ class BaseLearnerCheckpointHook(Hook):
                     base_class_names=names,
                     epoch=runner.epoch,
                     iter=runner.iter,
-                    weights='last' if best is None else 'best')), path)
+                    weights='last' if best is None else 'best',
+                ),
+            ),
+            path,
+        )
         source = 'the last weights' if best is None else best
         runner.logger.info(f'{self.purpose} is {path} (from {source}).')
 
@@ -95,7 +99,7 @@ class MetaLearnerCheckpointHook(BaseLearnerCheckpointHook):
         use_best (bool): Prefer the best checkpoint over the last weights.
     """
 
-    kept_prefixes = ('', )
+    kept_prefixes = ('',)
     purpose = 'The meta learner'
 
     def __init__(self, filename: str = 'meta_learner.pth', use_best: bool = True) -> None:
@@ -107,8 +111,7 @@ def _plain(value):
     if isinstance(value, dict):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(_plain(v) for v in value) if type(value) in (list, tuple) else \
-            [_plain(v) for v in value]
+        return type(value)(_plain(v) for v in value) if type(value) in (list, tuple) else [_plain(v) for v in value]
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     return value.item() if hasattr(value, 'item') else str(value)

@@ -33,11 +33,13 @@ class CheckpointGuardHook(Hook):
 
     priority = 'VERY_HIGH'
 
-    def __init__(self,
-                 check_weights: bool = True,
-                 check_classes: bool = True,
-                 ignore: Sequence[str] = (),
-                 new: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        check_weights: bool = True,
+        check_classes: bool = True,
+        ignore: Sequence[str] = (),
+        new: Sequence[str] = (),
+    ) -> None:
         self.check_weights = check_weights
         self.check_classes = check_classes
         self.ignore = tuple(ignore)
@@ -56,9 +58,13 @@ class CheckpointGuardHook(Hook):
         ours = runner.train_dataloader.dataset.metainfo
         reasons = base_learner_differences(theirs, ours)
         if reasons:
-            raise ValueError(_refusal(path, 'the base learner', reasons) + (
-                'Train one for this fold (remove or rename the file and run tools/train.py again) '
-                'or point base_learner.checkpoint and model.base_checkpoint to the right file.'))
+            raise ValueError(
+                _refusal(path, 'the base learner', reasons)
+                + (
+                    'Train one for this fold (remove or rename the file and run tools/train.py again) '
+                    'or point base_learner.checkpoint and model.base_checkpoint to the right file.'
+                )
+            )
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Called by the runner with the loaded dict, before any weight is copied.
@@ -77,21 +83,33 @@ class CheckpointGuardHook(Hook):
                 if None not in shots and shots[0] != shots[1]:
                     reasons.insert(0, f'it was trained with {shots[0]} shots, not {shots[1]}')
                 reasons += meta_differences(ours, theirs)
-                raise ValueError(_refusal(_name(runner), 'the model of this config', reasons) + (
-                    'Give the config it was trained with, or list weights that may differ in '
-                    'default_hooks.checkpoint_guard.ignore.'))
+                raise ValueError(
+                    _refusal(_name(runner), 'the model of this config', reasons)
+                    + (
+                        'Give the config it was trained with, or list weights that may differ in '
+                        'default_hooks.checkpoint_guard.ignore.'
+                    )
+                )
         if not self.check_classes:
             return
         if theirs is None:
-            print_log(f'{_name(runner)} does not say on which fold it was trained: make sure that '
-                      'it has not seen the novel classes.', logger='current', level=logging.WARNING)
+            print_log(
+                f'{_name(runner)} does not say on which fold it was trained: make sure that '
+                'it has not seen the novel classes.',
+                logger='current',
+                level=logging.WARNING,
+            )
             return
         reasons = meta_differences(ours, theirs)
         if reasons:
-            raise ValueError(_refusal(_name(runner), 'the dataset of this config', reasons) + (
-                'It may have been trained on classes that count as novel here. Use --fold of the '
-                'training run; for a test across data sets set '
-                'default_hooks.checkpoint_guard.check_classes=False.'))
+            raise ValueError(
+                _refusal(_name(runner), 'the dataset of this config', reasons)
+                + (
+                    'It may have been trained on classes that count as novel here. Use --fold of the '
+                    'training run; for a test across data sets set '
+                    'default_hooks.checkpoint_guard.check_classes=False.'
+                )
+            )
 
 
 def _dataset_meta(runner) -> dict | None:

@@ -86,9 +86,7 @@ class EpisodeVisualizationHook(Hook):
         for position, sample in enumerate(outputs):
             if not _chosen(sample, self.interval, self.max_episodes):
                 continue
-            out_file = (
-                None if self.show_dir is None else osp.join(self.show_dir, _file_name(sample))
-            )
+            out_file = None if self.show_dir is None else osp.join(self.show_dir, _file_name(sample))
             self._draw(
                 runner,
                 f'test_{_episode_name(sample)}',
@@ -142,9 +140,7 @@ class EpisodeVisualizationHook(Hook):
         query = mmcv.imread(sample.img_path, channel_order='rgb')
         supports = _supports_of(data_batch, position)
         try:
-            self._visualizer(runner).add_datasample(
-                name, query, sample, supports=supports, **kwargs
-            )
+            self._visualizer(runner).add_datasample(name, query, sample, supports=supports, **kwargs)
         except OSError as error:
             # Pictures must not cost an evaluation that may have run for hours.
             self._given_up = True
@@ -168,9 +164,7 @@ def _episode_name(sample: BaseDataElement) -> str:
 def _file_name(sample: BaseDataElement) -> str:
     iou = ''
     if 'gt_sem_seg' in sample and 'pred_sem_seg' in sample:
-        prediction, label = (
-            sample.get(key).data[0].cpu().numpy() for key in ('pred_sem_seg', 'gt_sem_seg')
-        )
+        prediction, label = (sample.get(key).data[0].cpu().numpy() for key in ('pred_sem_seg', 'gt_sem_seg'))
         iou = f'_iou{episode_iou(prediction, label):.1f}'
     return f'{_episode_name(sample)}{iou}.png'
 
@@ -188,6 +182,4 @@ def _supports_of(data_batch: dict, position: int) -> list[tuple[np.ndarray, Base
 
 def _to_rgb(image: torch.Tensor) -> np.ndarray:
     """(3, H, W) BGR, not normalised -> (H, W, 3) uint8 RGB."""
-    return (
-        image.detach().cpu().flip(0).permute(1, 2, 0).round().clamp(0, 255).to(torch.uint8).numpy()
-    )
+    return image.detach().cpu().flip(0).permute(1, 2, 0).round().clamp(0, 255).to(torch.uint8).numpy()

@@ -30,8 +30,9 @@ class PredictionFileHook(Hook):
         """Make the folder before the work, so that a wrong path shows at once."""
         self.out_dir.mkdir(parents=True, exist_ok=True)
 
-    def after_test_iter(self, runner, batch_idx: int, data_batch: dict | None = None,
-                        outputs: Sequence[BaseDataElement] | None = None) -> None:
+    def after_test_iter(
+        self, runner, batch_idx: int, data_batch: dict | None = None, outputs: Sequence[BaseDataElement] | None = None
+    ) -> None:
         """Write the masks of one batch.
 
         Args:
@@ -42,6 +43,7 @@ class PredictionFileHook(Hook):
         """
         for sample in outputs or ():
             mask = sample.pred_sem_seg.data[0].cpu().numpy().astype(np.uint8)  # (h, w)
-            name = (f'run{sample.run}_ep{int(sample.episode):04d}_class{sample.class_id}_'
-                    f'{Path(sample.img_path).stem}.png')
+            name = (
+                f'run{sample.run}_ep{int(sample.episode):04d}_class{sample.class_id}_{Path(sample.img_path).stem}.png'
+            )
             Image.fromarray(mask).save(self.out_dir / name)

@@ -81,7 +81,8 @@ class SafeCheckpointHook(CheckpointHook):
             if key != 'auto' and key not in metrics:
                 raise KeyError(
                     f'save_best={key!r} of the checkpoint hook is not among the metrics '
-                    f'{sorted(metrics)}. Set default_hooks.checkpoint.save_best to one of them.')
+                    f'{sorted(metrics)}. Set default_hooks.checkpoint.save_best to one of them.'
+                )
         # mmseg's metrics are NumPy scalars; the best score is kept in the checkpoint, which could
         # then no longer be loaded with weights_only=True.
         plain = {k: v.item() if hasattr(v, 'item') else v for k, v in metrics.items()}

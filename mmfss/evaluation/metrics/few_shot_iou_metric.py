@@ -167,9 +167,7 @@ class FewShotIoUMetric(BaseMetric):
         """Each (run, episode) once, in order: a padded last batch repeats episodes."""
         rows = {(row['run'], row['episode']): row for row in results}
         if not rows:
-            raise ValueError(
-                'FewShotIoUMetric: not one episode was evaluated: the test dataset is empty'
-            )
+            raise ValueError('FewShotIoUMetric: not one episode was evaluated: the test dataset is empty')
         if self._size is not None and len(rows) != self._size:
             raise ValueError(
                 f'FewShotIoUMetric: {len(rows)} different episodes of {self._size} were counted. Use '
@@ -185,8 +183,7 @@ class FewShotIoUMetric(BaseMetric):
         partial = [name for name in names if any(name not in row['counts'] for row in rows)]
         if partial:
             print_log(
-                f'FewShotIoUMetric: {", ".join(partial)} is not given for every episode and is '
-                'left out.',
+                f'FewShotIoUMetric: {", ".join(partial)} is not given for every episode and is left out.',
                 logger='current',
                 level=logging.WARNING,
             )

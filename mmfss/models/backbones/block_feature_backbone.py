@@ -25,8 +25,10 @@ def _as_map(output, size: tuple[int, int], name: str) -> Tensor:
         h, w = size
         extra = output.shape[1] - h * w
         if extra < 0:
-            raise ValueError(f"block '{name}' gives {output.shape[1]} tokens, its stage has {h}x{w} positions; "
-                             'name blocks of the same resolution as their stage')
+            raise ValueError(
+                f"block '{name}' gives {output.shape[1]} tokens, its stage has {h}x{w} positions; "
+                'name blocks of the same resolution as their stage'
+            )
         output = output[:, extra:].transpose(1, 2).unflatten(2, (h, w))  # (N, C, h, w)
     if output.dim() != 4:
         raise ValueError(f"block '{name}' gives shape {tuple(output.shape)}; expected (N, C, h, w) or (N, L, C)")
@@ -62,19 +64,23 @@ class BlockFeatureBackbone(BaseModule):
         ValueError: when a pattern matches no module or the backbone has too few outputs.
     """
 
-    def __init__(self,
-                 backbone: dict,
-                 blocks: Sequence[Sequence[str]],
-                 out_indices: Sequence[int] = (-3, -2, -1),
-                 norm_eval: bool = False,
-                 frozen: bool = False,
-                 compute_dtype: str | None = None,
-                 probe_size: int = 64,
-                 init_cfg: dict | None = None):
+    def __init__(
+        self,
+        backbone: dict,
+        blocks: Sequence[Sequence[str]],
+        out_indices: Sequence[int] = (-3, -2, -1),
+        norm_eval: bool = False,
+        frozen: bool = False,
+        compute_dtype: str | None = None,
+        probe_size: int = 64,
+        init_cfg: dict | None = None,
+    ):
         super().__init__(init_cfg)
         if len(blocks) != 3 or len(out_indices) != 3:
-            raise ValueError('blocks and out_indices need three entries each (layer2, layer3, layer4), got '
-                             f'{blocks} and {out_indices}')
+            raise ValueError(
+                'blocks and out_indices need three entries each (layer2, layer3, layer4), got '
+                f'{blocks} and {out_indices}'
+            )
         self.backbone = MODELS.build(backbone)
         self.out_indices = tuple(out_indices)
         self.norm_eval, self.frozen = norm_eval or frozen, frozen
@@ -85,8 +91,10 @@ class BlockFeatureBackbone(BaseModule):
         for group in blocks:
             found = [n for n in names if any(re.fullmatch(pattern, n) for pattern in group)]
             if not found:
-                raise ValueError(f'no module of {type(self.backbone).__name__} matches blocks={list(group)}; it has '
-                                 f'e.g. {[n for n in names if n][:12]}')
+                raise ValueError(
+                    f'no module of {type(self.backbone).__name__} matches blocks={list(group)}; it has '
+                    f'e.g. {[n for n in names if n][:12]}'
+                )
             self.block_names.append(found)
         self.num_blocks = tuple(len(group) for group in self.block_names)
         if frozen:
@@ -119,8 +127,10 @@ class BlockFeatureBackbone(BaseModule):
         with autocast_to(self.compute_dtype, x.device):
             outs = self.backbone(x)
         if len(outs) < 3:
-            raise ValueError(f'{type(self.backbone).__name__} gives {len(outs)} feature map(s), three stages are '
-                             "needed: set its 'out_indices'")
+            raise ValueError(
+                f'{type(self.backbone).__name__} gives {len(outs)} feature map(s), three stages are '
+                "needed: set its 'out_indices'"
+            )
         return tuple(outs[i].float() if self.compute_dtype else outs[i] for i in self.out_indices)
 
     def extract_blocks(self, x: Tensor) -> BackboneFeatures:
@@ -135,8 +145,9 @@ class BlockFeatureBackbone(BaseModule):
         outputs, handles = {}, []
         modules = dict(self.backbone.named_modules())
         for name in (n for group in self.block_names for n in group):
-            handles.append(modules[name].register_forward_hook(
-                lambda _, __, output, name=name: outputs.__setitem__(name, output)))
+            handles.append(
+                modules[name].register_forward_hook(lambda _, __, output, name=name: outputs.__setitem__(name, output))
+            )
         try:
             stages = self.forward(x)
         finally:
@@ -144,9 +155,10 @@ class BlockFeatureBackbone(BaseModule):
                 handle.remove()
         blocks = tuple(
             tuple(_as_map(outputs[n], stage.shape[-2:], n) for n in group)
-            for group, stage in zip(self.block_names, stages, strict=True))
+            for group, stage in zip(self.block_names, stages, strict=True)
+        )
         h, w = blocks[0][0].shape[-2:]
-        return BackboneFeatures(stages, blocks, mask_sizes=((2 * h, 2 * w), ))
+        return BackboneFeatures(stages, blocks, mask_sizes=((2 * h, 2 * w),))
 
     def train(self, mode: bool = True) -> 'BlockFeatureBackbone':
         """As nn.Module's, with BatchNorm (norm_eval) or everything (frozen) kept in eval mode."""

@@ -27,5 +27,8 @@ class BackboneFeatures:
 
     def float(self) -> 'BackboneFeatures':
         """As Tensor.float, for every map."""
-        return replace(self, stages=tuple(stage.float() for stage in self.stages),
-                       blocks=tuple(tuple(block.float() for block in group) for group in self.blocks))
+        return replace(
+            self,
+            stages=tuple(stage.float() for stage in self.stages),
+            blocks=tuple(tuple(block.float() for block in group) for group in self.blocks),
+        )

@@ -1,7 +1,6 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """ResNets that also give their block features before the last ReLU (MSANet, Iqbal et al. 2022, section 3.2)."""
 
-
 from mmseg.models.backbones.resnet import BasicBlock, Bottleneck, ResNet
 from torch import Tensor
 

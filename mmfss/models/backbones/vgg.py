@@ -1,7 +1,6 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """VGG16-BN as few-shot methods use it: pools that round up, and the raw conv outputs as block features."""
 
-
 from mmengine.model import BaseModule
 from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from torch import Tensor, nn
@@ -35,10 +34,9 @@ class BlockVGG(BaseModule):
         init_cfg (dict, optional): initialisation config.
     """
 
-    def __init__(self,
-                 widths: tuple[int, ...] = (64, 128, 256, 512, 512),
-                 norm_eval: bool = False,
-                 init_cfg: dict | None = None):
+    def __init__(
+        self, widths: tuple[int, ...] = (64, 128, 256, 512, 512), norm_eval: bool = False, init_cfg: dict | None = None
+    ):
         super().__init__(init_cfg)
         if len(widths) != 5:
             raise ValueError(f'BlockVGG has five blocks, but widths={tuple(widths)}')
@@ -86,7 +84,7 @@ class BlockVGG(BaseModule):
         layer3, block4 = self._with_conv_outputs(self.layer3, layer2)
         layer4, block5 = self._with_conv_outputs(self.layer4, layer3)
         h, w = block4[0].shape[-2:]
-        return BackboneFeatures((layer2, layer3, layer4), (block4, block5, (layer4, )), mask_sizes=((2 * h, 2 * w), ))
+        return BackboneFeatures((layer2, layer3, layer4), (block4, block5, (layer4,)), mask_sizes=((2 * h, 2 * w),))
 
     def train(self, mode: bool = True) -> 'BlockVGG':
         """As nn.Module's, with BatchNorm kept in eval mode when ``norm_eval``."""

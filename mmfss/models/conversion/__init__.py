@@ -8,6 +8,12 @@ from .names import ConversionError
 from .variant import Variant
 
 __all__ = [
-    'BASE_LEARNER_KEYS', 'ConversionError', 'MSANET_KEYS', 'Variant', 'convert_base_learner',
-    'convert_imagenet', 'convert_msanet', 'rename_msanet_keys'
+    'BASE_LEARNER_KEYS',
+    'ConversionError',
+    'MSANET_KEYS',
+    'Variant',
+    'convert_base_learner',
+    'convert_imagenet',
+    'convert_msanet',
+    'rename_msanet_keys',
 ]

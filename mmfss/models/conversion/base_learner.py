@@ -37,8 +37,7 @@ def convert_base_learner(state: Mapping[str, Tensor]) -> tuple[Variant, dict[str
     renamed, unknown = rename(state, (*BASE_LEARNER_KEYS, *backbone_rules(state)))
     if unknown:
         raise ConversionError(f'not a released base learner: unknown keys {listed(unknown)}')
-    variant = Variant(method='pspnet', backbone=detect_backbone(state),
-                      dataset=detect_dataset(state, 'cls.4.weight'))
+    variant = Variant(method='pspnet', backbone=detect_backbone(state), dataset=detect_dataset(state, 'cls.4.weight'))
     return variant, renamed
 
 

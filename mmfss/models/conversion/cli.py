@@ -15,14 +15,15 @@ from .variant import Variant
 
 def make_parser(description: str) -> argparse.ArgumentParser:
     """``SRC DST [--fold N] [--trust]``."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('src', help='released checkpoint')
     parser.add_argument('dst', help='checkpoint to write')
-    parser.add_argument('--fold', type=int, choices=range(4),
-                        help='fold (split) it was trained on; the weights do not say')
-    parser.add_argument('--trust', action='store_true',
-                        help='read a file that holds Python objects too; they can run code')
+    parser.add_argument(
+        '--fold', type=int, choices=range(4), help='fold (split) it was trained on; the weights do not say'
+    )
+    parser.add_argument(
+        '--trust', action='store_true', help='read a file that holds Python objects too; they can run code'
+    )
     return parser
 
 
@@ -46,9 +47,10 @@ def convert_file(args: argparse.Namespace, convert: Callable) -> Variant:
         sys.exit(f'{args.src}: {error}')
     meta = dict(checkpoint_meta(variant, args.fold), source=Path(args.src).name)
     atomic_torch_save(dict(state_dict=state, meta=meta), args.dst)
-    print(f'{args.src}: {variant}\nconfig:  {variant.config}\n'
-          f'written: {args.dst} ({len(state)} tensors, loaded strictly into the config\'s model)')
+    print(
+        f'{args.src}: {variant}\nconfig:  {variant.config}\n'
+        f"written: {args.dst} ({len(state)} tensors, loaded strictly into the config's model)"
+    )
     if args.fold is None:
-        print('note: weights do not say their fold. With --fold N tools/test.py can refuse another '
-              'one.')
+        print('note: weights do not say their fold. With --fold N tools/test.py can refuse another one.')
     return variant

@@ -54,8 +54,9 @@ def read_weights(path: str, trust: bool = False) -> dict[str, Tensor]:
             content = torch.load(path, map_location='cpu', weights_only=not trust)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise ConversionError(f'cannot be read ({reason}). If it holds Python objects and you '
-                              'trust where it comes from, add --trust') from error
+        raise ConversionError(
+            f'cannot be read ({reason}). If it holds Python objects and you trust where it comes from, add --trust'
+        ) from error
     state = content.get('state_dict', content) if isinstance(content, Mapping) else {}
     weights = {key: value for key, value in state.items() if isinstance(value, Tensor)}
     if not weights or len(weights) < len(state):
@@ -92,8 +93,9 @@ def load_strictly(model: nn.Module, state: Mapping[str, Tensor], name: str) -> d
         ConversionError: When weights are missing, left over or of another shape.
     """
     expected = model.state_dict()
-    counters = {key: value for key, value in expected.items()
-                if key.endswith('num_batches_tracked') and key not in state}
+    counters = {
+        key: value for key, value in expected.items() if key.endswith('num_batches_tracked') and key not in state
+    }
     complete = {**state, **counters}
     if problems := describe_mismatch(expected, complete):
         raise ConversionError(f'does not fit {name}: ' + '; '.join(problems))
@@ -116,8 +118,8 @@ def checkpoint_meta(variant: Variant, fold: int | None) -> dict:
     init_default_scope('mmfss')
     base = variant.method == 'pspnet'
     info = DATASET_REGISTRY.build(
-        dict(type=DATASETS[variant.dataset][1], fold=fold or 0, lazy_init=True,
-             labels='base' if base else None)).metainfo
+        dict(type=DATASETS[variant.dataset][1], fold=fold or 0, lazy_init=True, labels='base' if base else None)
+    ).metainfo
     meta = dict(class_names=info['class_names'])
     if fold is not None:
         meta.update({key: info[key] for key in ('fold', 'base_class_ids', 'novel_class_ids')})
@@ -125,6 +127,5 @@ def checkpoint_meta(variant: Variant, fold: int | None) -> dict:
         if fold is not None:
             meta.update({key: info[key] for key in ('classes', 'palette')})
         return dict(dataset_meta=meta, fold=fold, base_class_names=base_class_names(meta))
-    meta.update(classes=('background', 'foreground'), palette=[[0, 0, 0], [220, 20, 60]],
-                shots=variant.shots)
+    meta.update(classes=('background', 'foreground'), palette=[[0, 0, 0], [220, 20, 60]], shots=variant.shots)
     return dict(dataset_meta=meta)

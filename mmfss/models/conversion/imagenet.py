@@ -10,9 +10,12 @@ from .variant import detect_backbone
 
 # The deep stem of hszhao/semseg's resnet50_v2.pth and resnet101_v2.pth; the rest is torchvision's.
 RESNET_INIT_KEYS: tuple[tuple[str, str], ...] = (
-    (r'conv1\.(\w+)', r'stem.0.\1'), (r'bn1\.(\w+)', r'stem.1.\1'),
-    (r'conv2\.(\w+)', r'stem.3.\1'), (r'bn2\.(\w+)', r'stem.4.\1'),
-    (r'conv3\.(\w+)', r'stem.6.\1'), (r'bn3\.(\w+)', r'stem.7.\1'),
+    (r'conv1\.(\w+)', r'stem.0.\1'),
+    (r'bn1\.(\w+)', r'stem.1.\1'),
+    (r'conv2\.(\w+)', r'stem.3.\1'),
+    (r'bn2\.(\w+)', r'stem.4.\1'),
+    (r'conv3\.(\w+)', r'stem.6.\1'),
+    (r'bn3\.(\w+)', r'stem.7.\1'),
     (r'(layer[1-4]\..+)', r'\1'),
 )
 # Where the slices layer0 to layer4 begin in torchvision's `features` of vgg16_bn.
@@ -20,7 +23,8 @@ _VGG_STARTS = (0, 7, 14, 24, 34, 44)
 VGG_INIT_KEYS: tuple[tuple[str, str], ...] = tuple(
     (rf'features\.{start + i}\.(\w+)', rf'layer{layer}.{i}.\1')
     for layer, (start, end) in enumerate(zip(_VGG_STARTS, _VGG_STARTS[1:], strict=False))
-    for i in range(end - start))
+    for i in range(end - start)
+)
 _CLASSIFIERS = ('fc.', 'classifier.')  # of ImageNet; a backbone has none
 
 
@@ -37,16 +41,17 @@ def convert_imagenet(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor
     Raises:
         ConversionError: When it is something else; the message names the keys.
     """
-    state = {key: value for key, value in strip_parallel_prefix(state).items()
-             if not key.startswith(_CLASSIFIERS)}
+    state = {key: value for key, value in strip_parallel_prefix(state).items() if not key.startswith(_CLASSIFIERS)}
     vgg = any(key.startswith('features.') for key in state)
     renamed, unknown = rename(state, VGG_INIT_KEYS if vgg else RESNET_INIT_KEYS)
     if unknown or not renamed:
-        raise ConversionError('neither vgg16_bn nor a ResNet of PSPNet: unknown keys '
-                              f'{listed(unknown) or "(the file is empty)"}')
+        raise ConversionError(
+            f'neither vgg16_bn nor a ResNet of PSPNet: unknown keys {listed(unknown) or "(the file is empty)"}'
+        )
     if 'stem.0.weight' in renamed and 'stem.3.weight' not in renamed:
         raise ConversionError(
             f'conv1.weight {tuple(renamed["stem.0.weight"].shape)} without conv2.weight is the '
             'one-conv stem of torchvision; PSPNet has three convs (resnet50_v2.pth, '
-            'resnet101_v2.pth)')
+            'resnet101_v2.pth)'
+        )
     return detect_backbone(renamed), renamed

@@ -65,5 +65,6 @@ def convert_msanet(state: Mapping[str, Tensor]) -> tuple[Variant, dict[str, Tens
         method='msanet',
         backbone=detect_backbone(state),
         dataset=detect_dataset(state, 'learner_base.1.4.weight'),
-        shots=detect_shots(state))
+        shots=detect_shots(state),
+    )
     return variant, renamed

@@ -11,7 +11,7 @@ Rules = Iterable[tuple[str, str]]  # (pattern of the whole released key, name he
 # The backbones of PFENet, BAM and MSANet: layer0 is the stem, layer1 to layer4 as in torchvision.
 _RESNET_RULES = ((r'layer0\.(.+)', r'backbone.stem.\1'), (r'(layer[1-4]\..+)', r'backbone.\1'))
 # VGG16 is cut into five slices of torchvision's `features`, layer0 to layer4.
-_VGG_RULES = ((r'(layer[0-4]\..+)', r'backbone.\1'), )
+_VGG_RULES = ((r'(layer[0-4]\..+)', r'backbone.\1'),)
 
 
 class ConversionError(ValueError):

@@ -44,8 +44,7 @@ class Variant:
         """What the config needs in addition: the number of shots where it is neither 1 nor 5."""
         if self.shots in (1, 5):
             return {}
-        datasets = {f'{phase}_dataloader.dataset.shots': self.shots
-                    for phase in ('train', 'val', 'test')}
+        datasets = {f'{phase}_dataloader.dataset.shots': self.shots for phase in ('train', 'val', 'test')}
         return {'model.decode_head.shot_weighting.shots': self.shots, **datasets}
 
     def __str__(self) -> str:
@@ -60,17 +59,18 @@ def detect_backbone(state: Mapping[str, Tensor]) -> str:
     Raises:
         ConversionError: When it is none of the three.
     """
-    blocks = {match.group(1) for key in state
-              if (match := re.match(r'layer3\.(\d+)\.conv1\.weight', key))}
+    blocks = {match.group(1) for key in state if (match := re.match(r'layer3\.(\d+)\.conv1\.weight', key))}
     if blocks:
         if len(blocks) not in _LAYER3_BLOCKS:
-            raise ConversionError(f'unknown backbone: layer3.* has {len(blocks)} blocks, ResNet-50 '
-                                  'has 6 and ResNet-101 has 23')
+            raise ConversionError(
+                f'unknown backbone: layer3.* has {len(blocks)} blocks, ResNet-50 has 6 and ResNet-101 has 23'
+            )
         return _LAYER3_BLOCKS[len(blocks)]
     if 'layer4.6.weight' in state:
         return 'vgg16'
-    raise ConversionError('unknown backbone: neither layer3.0.conv1.weight (ResNet) nor '
-                          'layer4.6.weight (VGG16-BN) is there')
+    raise ConversionError(
+        'unknown backbone: neither layer3.0.conv1.weight (ResNet) nor layer4.6.weight (VGG16-BN) is there'
+    )
 
 
 def detect_dataset(state: Mapping[str, Tensor], classifier: str) -> str:

@@ -58,26 +58,29 @@ class MSANetHead(BaseMetaHead):
         ValueError: for an unknown part, block group or squeezing, or last_shot_groups that are not compared.
     """
 
-    def __init__(self,
-                 in_channels: Sequence[int],
-                 num_blocks: Sequence[int],
-                 channels: int = 256,
-                 similarity_channels: int = 64,
-                 parts: Sequence[str] = PARTS,
-                 block_groups: Sequence[int] = (2, 3, 4),
-                 last_shot_groups: Sequence[int] = (),
-                 squeezing: str = 'released',
-                 shot_weighting: dict | None = None,
-                 dilations: Sequence[int] = (6, 12, 18),
-                 init_cfg: dict | None = None):
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        num_blocks: Sequence[int],
+        channels: int = 256,
+        similarity_channels: int = 64,
+        parts: Sequence[str] = PARTS,
+        block_groups: Sequence[int] = (2, 3, 4),
+        last_shot_groups: Sequence[int] = (),
+        squeezing: str = 'released',
+        shot_weighting: dict | None = None,
+        dilations: Sequence[int] = (6, 12, 18),
+        init_cfg: dict | None = None,
+    ):
         super().__init__(init_cfg)
         if not set(parts) <= set(PARTS):
             raise ValueError(f'parts={tuple(parts)}: choose from {PARTS}')
         if not block_groups or not set(block_groups) <= {2, 3, 4}:
             raise ValueError(f'block_groups={tuple(block_groups)}: choose from the layers 2, 3, 4')
         if not set(last_shot_groups) <= set(block_groups):
-            raise ValueError(f'last_shot_groups={tuple(last_shot_groups)}: choose from '
-                             f'block_groups={tuple(block_groups)}')
+            raise ValueError(
+                f'last_shot_groups={tuple(last_shot_groups)}: choose from block_groups={tuple(block_groups)}'
+            )
         if squeezing not in SQUEEZINGS:
             raise ValueError(f"squeezing='{squeezing}': choose from {tuple(SQUEEZINGS)}")
         self.parts, self.squeezing = frozenset(parts), squeezing
@@ -93,9 +96,11 @@ class MSANetHead(BaseMetaHead):
         if 'similarity' in self.parts:
             maps = sum(num_blocks[group - 2] for group in self.block_groups)
             self.squeeze = nn.Sequential(
-                nn.Conv2d(maps, similarity_channels, 1), nn.BatchNorm2d(similarity_channels), nn.ReLU(inplace=True))
+                nn.Conv2d(maps, similarity_channels, 1), nn.BatchNorm2d(similarity_channels), nn.ReLU(inplace=True)
+            )
         self.merge = nn.Sequential(
-            nn.Conv2d(channels + sum(widths[p] for p in self.parts), channels, 1, bias=False), nn.ReLU(inplace=True))
+            nn.Conv2d(channels + sum(widths[p] for p in self.parts), channels, 1, bias=False), nn.ReLU(inplace=True)
+        )
         self.decoder = MetaDecoder(channels, dilations)
         # Only prototype and prior are averaged with weights; without them there is nothing to weight.
         weighted = shot_weighting and self.parts & {'prototype', 'prior'}
@@ -103,8 +108,7 @@ class MSANetHead(BaseMetaHead):
 
     @staticmethod
     def _reduction(in_channels: int, channels: int) -> nn.Sequential:
-        return nn.Sequential(
-            nn.Conv2d(in_channels, channels, 1, bias=False), nn.ReLU(inplace=True), nn.Dropout2d(0.5))
+        return nn.Sequential(nn.Conv2d(in_channels, channels, 1, bias=False), nn.ReLU(inplace=True), nn.Dropout2d(0.5))
 
     def encode_support(self, features: BackboneFeatures, mask: Tensor) -> dict[str, Tensor]:
         """See :meth:`BaseMetaHead.encode_support`. Every tensor is (N, ...)."""

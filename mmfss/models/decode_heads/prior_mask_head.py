@@ -24,11 +24,13 @@ class PriorMaskHead(BaseMetaHead):
         init_cfg (dict, optional): initialisation config.
     """
 
-    def __init__(self,
-                 threshold: float = 0.5,
-                 in_channels: Sequence[int] | None = None,
-                 num_blocks: Sequence[int] | None = None,
-                 init_cfg: dict | None = None):
+    def __init__(
+        self,
+        threshold: float = 0.5,
+        in_channels: Sequence[int] | None = None,
+        num_blocks: Sequence[int] | None = None,
+        init_cfg: dict | None = None,
+    ):
         super().__init__(init_cfg)
         if not 0 <= threshold <= 1:
             raise ValueError(f'threshold={threshold}: a prior mask lies in 0..1')

@@ -27,11 +27,13 @@ class PrototypeHead(BaseMetaHead):
         init_cfg (dict, optional): initialisation config.
     """
 
-    def __init__(self,
-                 stages: Sequence[int] = (3, 4),
-                 in_channels: Sequence[int] | None = None,
-                 num_blocks: Sequence[int] | None = None,
-                 init_cfg: dict | None = None):
+    def __init__(
+        self,
+        stages: Sequence[int] = (3, 4),
+        in_channels: Sequence[int] | None = None,
+        num_blocks: Sequence[int] | None = None,
+        init_cfg: dict | None = None,
+    ):
         super().__init__(init_cfg)
         if not stages or not set(stages) <= {2, 3, 4}:
             raise ValueError(f'stages={tuple(stages)}: choose from the layers 2, 3, 4')

@@ -23,7 +23,9 @@ class NarrowPSPHead(MMSegPSPHead):
     def __init__(self, pyramid_channels: int, **kwargs):
         super().__init__(**kwargs)
         layer = dict(conv_cfg=self.conv_cfg, norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)
-        self.psp_modules = PPM(self.pool_scales, self.in_channels, pyramid_channels, align_corners=self.align_corners,
-                               **layer)
-        self.bottleneck = ConvModule(self.in_channels + len(self.pool_scales) * pyramid_channels, self.channels, 3,
-                                     padding=1, **layer)
+        self.psp_modules = PPM(
+            self.pool_scales, self.in_channels, pyramid_channels, align_corners=self.align_corners, **layer
+        )
+        self.bottleneck = ConvModule(
+            self.in_channels + len(self.pool_scales) * pyramid_channels, self.channels, 3, padding=1, **layer
+        )

@@ -9,7 +9,20 @@ from .prototype import masked_average
 from .shot_weighting import ShotWeighting, equal_weights
 
 __all__ = [
-    'GuidedAttention', 'MetaDecoder', 'PlainASPP', 'ShotWeighting', 'decided', 'encode_block', 'encode_prior',
-    'equal_weights', 'foreground', 'gram_matrix', 'mask_pyramid', 'masked_average', 'prior_mask', 'resize',
-    'scene_difference', 'similarity_map'
+    'GuidedAttention',
+    'MetaDecoder',
+    'PlainASPP',
+    'ShotWeighting',
+    'decided',
+    'encode_block',
+    'encode_prior',
+    'equal_weights',
+    'foreground',
+    'gram_matrix',
+    'mask_pyramid',
+    'masked_average',
+    'prior_mask',
+    'resize',
+    'scene_difference',
+    'similarity_map',
 ]

@@ -7,11 +7,13 @@ import torch
 from torch import Tensor, nn
 
 
-def _conv_relu(in_channels: int, channels: int, kernel_size: int, dilation: int = 1,
-               bias: bool = False) -> nn.Sequential:
+def _conv_relu(
+    in_channels: int, channels: int, kernel_size: int, dilation: int = 1, bias: bool = False
+) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(in_channels, channels, kernel_size, 1, dilation * (kernel_size // 2), dilation, bias=bias),
-        nn.ReLU(inplace=True))
+        nn.ReLU(inplace=True),
+    )
 
 
 class PlainASPP(nn.Module):
@@ -26,11 +28,13 @@ class PlainASPP(nn.Module):
 
     def __init__(self, channels: int, dilations: Sequence[int] = (6, 12, 18)):
         super().__init__()
-        self.branches = nn.ModuleList([
-            _conv_relu(channels, channels, 1, bias=True),
-            _conv_relu(channels, channels, 1, bias=True),
-            *(_conv_relu(channels, channels, 3, d, bias=True) for d in dilations),
-        ])
+        self.branches = nn.ModuleList(
+            [
+                _conv_relu(channels, channels, 1, bias=True),
+                _conv_relu(channels, channels, 1, bias=True),
+                *(_conv_relu(channels, channels, 3, d, bias=True) for d in dilations),
+            ]
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, (2 + dilations) * C, h, w)."""
@@ -53,7 +57,8 @@ class MetaDecoder(nn.Module):
         self.reduce = _conv_relu((2 + len(dilations)) * channels, channels, 1)
         self.refine = nn.Sequential(*_conv_relu(channels, channels, 3), *_conv_relu(channels, channels, 3))
         self.classify = nn.Sequential(
-            *_conv_relu(channels, channels, 3), nn.Dropout2d(dropout), nn.Conv2d(channels, 2, 1))
+            *_conv_relu(channels, channels, 3), nn.Dropout2d(dropout), nn.Conv2d(channels, 2, 1)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w) -> logits (B, 2, h, w) of background and foreground."""

@@ -34,8 +34,14 @@ class DilatedDepthwiseConv2d(nn.Conv2d):
 def speed_up_dilated_depthwise(module: nn.Module) -> nn.Module:
     """Give every plain dilated depthwise nn.Conv2d inside ``module`` the faster forward. Returns the module."""
     for conv in module.modules():
-        if (type(conv) is nn.Conv2d and conv.groups == conv.in_channels == conv.out_channels and conv.groups > 1
-                and conv.stride == (1, 1) and conv.dilation[0] == conv.dilation[1] > 2
-                and conv.padding_mode == 'zeros' and not isinstance(conv.padding, str)):
+        if (
+            type(conv) is nn.Conv2d
+            and conv.groups == conv.in_channels == conv.out_channels
+            and conv.groups > 1
+            and conv.stride == (1, 1)
+            and conv.dilation[0] == conv.dilation[1] > 2
+            and conv.padding_mode == 'zeros'
+            and not isinstance(conv.padding, str)
+        ):
             conv.__class__ = DilatedDepthwiseConv2d
     return module

@@ -20,6 +20,7 @@ def exporting() -> bool:
 def surely_equal(a: Sequence[int], b: Sequence[int]) -> bool:
     """Whether sizes are equal for every input that the graph will see, not only for the one at hand."""
     from torch.fx.experimental.symbolic_shapes import statically_known_true
+
     return all(statically_known_true(x == y) for x, y in zip(a, b, strict=True))
 
 

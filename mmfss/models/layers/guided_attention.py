@@ -20,8 +20,12 @@ class GuidedAttention(nn.Module):
     def __init__(self, channels: int, dropout: float = 0.5):
         super().__init__()
         self.gate = nn.Sequential(
-            nn.Conv2d(channels, channels, 1), nn.ReLU(inplace=True), nn.Conv2d(channels, channels, 1),
-            nn.Dropout(dropout), nn.Sigmoid())
+            nn.Conv2d(channels, channels, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels, channels, 1),
+            nn.Dropout(dropout),
+            nn.Sigmoid(),
+        )
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
         """Attention map of each support.

@@ -21,8 +21,7 @@ class ShotWeighting(nn.Module):
         super().__init__()
         if shots < 2:
             raise ValueError(f'weights of {shots} shot(s) need no learning: use ShotWeighting for K > 1 only')
-        self.layers = nn.Sequential(
-            nn.Conv2d(shots, hidden, 1), nn.ReLU(inplace=True), nn.Conv2d(hidden, shots, 1))
+        self.layers = nn.Sequential(nn.Conv2d(shots, hidden, 1), nn.ReLU(inplace=True), nn.Conv2d(hidden, shots, 1))
         self.restore_order = restore_order
 
     def forward(self, difference: Tensor) -> Tensor:

@@ -37,4 +37,5 @@ class WeightedCrossEntropyLoss(nn.Module):
         if not (labels != ignore_index).any():
             return scores.sum() * 0  # PyTorch's mean over nothing is not a number
         return self.loss_weight * F.cross_entropy(
-            scores.float(), labels, weight=self.class_weight, ignore_index=ignore_index)
+            scores.float(), labels, weight=self.class_weight, ignore_index=ignore_index
+        )

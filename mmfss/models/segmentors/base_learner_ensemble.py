@@ -1,7 +1,6 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """Meta learner and base learner together (BAM, Lang et al. 2022, section 3.5; MSANet uses the same ensemble)."""
 
-
 import torch
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
@@ -18,7 +17,7 @@ from .few_shot_segmentor import FewShotSegmentor
 def _merging_conv() -> nn.Conv2d:
     """1x1 conv 2 -> 1 without bias that starts by passing its first input on."""
     conv = nn.Conv2d(2, 1, 1, bias=False)
-    conv.weight.data.copy_(torch.tensor([1., 0.]).view(1, 2, 1, 1))
+    conv.weight.data.copy_(torch.tensor([1.0, 0.0]).view(1, 2, 1, 1))
     return conv
 
 
@@ -50,10 +49,9 @@ class BaseLearnerEnsemble(FewShotSegmentor):
         self.base_head.eval()
         return self
 
-    def segment(self,
-                features: BackboneFeatures,
-                bank: SupportBank,
-                own_class: Tensor | None = None) -> dict[str, Tensor]:
+    def segment(
+        self, features: BackboneFeatures, bank: SupportBank, own_class: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Scores of the queries at feature size.
 
         Args:
@@ -74,8 +72,10 @@ class BaseLearnerEnsemble(FewShotSegmentor):
         with after_backbone(self.training, device):
             meta = self.decode_head(features, bank.part('meta'))
         if meta.adjustment is None:
-            raise TypeError(f'{type(self.decode_head).__name__} gives no adjustment factor, which BaseLearnerEnsemble '
-                            'merges; use it in a FewShotSegmentor')
+            raise TypeError(
+                f'{type(self.decode_head).__name__} gives no adjustment factor, which BaseLearnerEnsemble '
+                'merges; use it in a FewShotSegmentor'
+            )
         meta_logits, psi = meta.logits.float(), meta.adjustment.float()
         with torch.no_grad():
             base_logits = self.base_head(features.stages).float()  # (B, 1 + N_base, h4, w4)
@@ -88,15 +88,21 @@ class BaseLearnerEnsemble(FewShotSegmentor):
     def loss(self, inputs: dict[str, Tensor], data_samples: list[SegDataSample]) -> dict[str, Tensor]:
         """Pixel losses of ``final`` and ``meta`` against the binary labels at input size (spec: weight 1 each)."""
         own_class = torch.tensor([s.metainfo['base_index'] for s in data_samples], device=inputs['query'].device)
-        scores = self.segment(self.extract_feat(inputs['query']),
-                              self.encode_support(inputs['support'], inputs['support_mask']), own_class)
+        scores = self.segment(
+            self.extract_feat(inputs['query']),
+            self.encode_support(inputs['support'], inputs['support_mask']),
+            own_class,
+        )
         size, labels = inputs['query'].shape[-2:], self.stack_labels(data_samples)
-        losses = {f'loss_{name}': self.loss_decode(resize(scores[name], size), labels, ignore_index=255)
-                  for name in ('final', 'meta')}
+        losses = {
+            f'loss_{name}': self.loss_decode(resize(scores[name], size), labels, ignore_index=255)
+            for name in ('final', 'meta')
+        }
         if self.log_base_loss:
             with torch.no_grad():
                 losses['base_ce'] = self.loss_decode(
-                    resize(scores['base'], size), self.stack_labels(data_samples, 'gt_base_seg'), ignore_index=255)
+                    resize(scores['base'], size), self.stack_labels(data_samples, 'gt_base_seg'), ignore_index=255
+                )
         return losses
 
     def foreground_probability(self, final: Tensor) -> Tensor:

@@ -17,16 +17,20 @@ def _tensors(features: BackboneFeatures) -> list[Tensor]:
 
 def _slice(features: BackboneFeatures, i: int) -> BackboneFeatures:
     """Features of image i alone, each (1, C, h, w); copies, since a view would keep the whole batch alive."""
-    return BackboneFeatures(tuple(s[i:i + 1].clone() for s in features.stages),
-                            tuple(tuple(b[i:i + 1].clone() for b in group) for group in features.blocks),
-                            features.mask_sizes)
+    return BackboneFeatures(
+        tuple(s[i : i + 1].clone() for s in features.stages),
+        tuple(tuple(b[i : i + 1].clone() for b in group) for group in features.blocks),
+        features.mask_sizes,
+    )
 
 
 def _join(parts: list[BackboneFeatures]) -> BackboneFeatures:
     """Features of single images as a batch."""
     stages = tuple(torch.cat(maps) for maps in zip(*(p.stages for p in parts), strict=True))
-    blocks = tuple(tuple(torch.cat(maps) for maps in zip(*groups, strict=True))
-                   for groups in zip(*(p.blocks for p in parts), strict=True))
+    blocks = tuple(
+        tuple(torch.cat(maps) for maps in zip(*groups, strict=True))
+        for groups in zip(*(p.blocks for p in parts), strict=True)
+    )
     return BackboneFeatures(stages, blocks, parts[0].mask_sizes)
 
 

@@ -44,26 +44,31 @@ class FewShotSegmentor(BaseSegmentor):
         init_cfg (dict, optional): initialisation config.
     """
 
-    def __init__(self,
-                 backbone: dict,
-                 decode_head: dict,
-                 comparison_heads: Mapping[str, dict] | None = None,
-                 loss_decode: dict | None = None,
-                 base_checkpoint: str | None = None,
-                 data_preprocessor: dict | None = None,
-                 feature_cache_gb: float = 0,
-                 train_cfg: dict | None = None,
-                 test_cfg: dict | None = None,
-                 init_cfg: dict | None = None):
+    def __init__(
+        self,
+        backbone: dict,
+        decode_head: dict,
+        comparison_heads: Mapping[str, dict] | None = None,
+        loss_decode: dict | None = None,
+        base_checkpoint: str | None = None,
+        data_preprocessor: dict | None = None,
+        feature_cache_gb: float = 0,
+        train_cfg: dict | None = None,
+        test_cfg: dict | None = None,
+        init_cfg: dict | None = None,
+    ):
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.backbone = MODELS.build(backbone)
         if not hasattr(self.backbone, 'extract_blocks'):
-            raise TypeError(f"backbone '{backbone['type']}' gives no block features; wrap it: "
-                            "dict(type='BlockFeatureBackbone', backbone=..., blocks=...)")
+            raise TypeError(
+                f"backbone '{backbone['type']}' gives no block features; wrap it: "
+                "dict(type='BlockFeatureBackbone', backbone=..., blocks=...)"
+            )
         known = dict(in_channels=self.backbone.stage_channels, num_blocks=self.backbone.num_blocks)
         self.decode_head = MODELS.build({**known, **decode_head})
         self.comparison_heads = torch.nn.ModuleDict(
-            {name: MODELS.build({**known, **cfg}) for name, cfg in (comparison_heads or {}).items()})
+            {name: MODELS.build({**known, **cfg}) for name, cfg in (comparison_heads or {}).items()}
+        )
         if any(p.requires_grad for p in self.comparison_heads.parameters()):
             raise ValueError('comparison_heads must have no weights: they are not trained')
         # Averaging over the pixels that are not ignored is what BAM and MSANet do; mmseg's default is not.
@@ -112,7 +117,8 @@ class FewShotSegmentor(BaseSegmentor):
             parts = {name: head.encode_support(features, mask) for name, head in self._meta_heads().items()}
         return SupportBank.merge(
             {name: {k: t.unflatten(0, (B, K)) for k, t in part.items()} for name, part in parts.items()},
-            self.fingerprint)
+            self.fingerprint,
+        )
 
     def segment(self, features: BackboneFeatures, bank: SupportBank) -> dict[str, Tensor]:
         """Scores of the queries at feature size.
@@ -150,8 +156,9 @@ class FewShotSegmentor(BaseSegmentor):
         final = resize(self._scores(inputs)['final'], inputs['query'].shape[-2:])
         return dict(loss_final=self.loss_decode(final, self.stack_labels(data_samples), ignore_index=255))
 
-    def predict(self, inputs: dict[str, Tensor],
-                data_samples: list[SegDataSample] | None = None) -> list[SegDataSample]:
+    def predict(
+        self, inputs: dict[str, Tensor], data_samples: list[SegDataSample] | None = None
+    ) -> list[SegDataSample]:
         """Predictions at the queries' original size.
 
         Args:
@@ -168,12 +175,13 @@ class FewShotSegmentor(BaseSegmentor):
             data_samples = [SegDataSample() for _ in inputs['query']]
         return self.attach_predictions(scores, inputs['query'].shape[-2:], data_samples)
 
-    def attach_predictions(self, scores: dict[str, Tensor], size: Sequence[int],
-                           data_samples: list[SegDataSample]) -> list[SegDataSample]:
+    def attach_predictions(
+        self, scores: dict[str, Tensor], size: Sequence[int], data_samples: list[SegDataSample]
+    ) -> list[SegDataSample]:
         """Write scores (B, channels, h, w) of an input of ``size`` into the samples, at original size."""
         for i, sample in enumerate(data_samples):
             for name, score in scores.items():
-                restored = self.restore(score[i:i + 1], size, sample)  # (channels, H, W)
+                restored = self.restore(score[i : i + 1], size, sample)  # (channels, H, W)
                 mask = PixelData(data=restored.argmax(0, keepdim=True))
                 sample.set_field(mask, prediction_key(name), dtype=PixelData)
                 if name == 'final':
@@ -184,7 +192,9 @@ class FewShotSegmentor(BaseSegmentor):
     def restore(maps: Tensor, size: Sequence[int], data_sample: SegDataSample) -> Tensor:
         """Undo a pipeline's geometry: maps (1, C, h, w) of an input of ``size`` -> (C, H, W) at original size."""
         shape = tuple(data_sample.metainfo.get('ori_shape', size))[:2]
-        return resize(resize(maps, size), data_sample.metainfo.get('restore_shape', shape))[0, :, :shape[0], :shape[1]]
+        return resize(resize(maps, size), data_sample.metainfo.get('restore_shape', shape))[
+            0, :, : shape[0], : shape[1]
+        ]
 
     @staticmethod
     def stack_labels(data_samples: list[SegDataSample], field: str = 'gt_sem_seg') -> Tensor:
@@ -193,8 +203,9 @@ class FewShotSegmentor(BaseSegmentor):
 
     def _scores(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Scores at feature size of a batch of episodes."""
-        return self.segment(self.extract_feat(inputs['query']),
-                            self.encode_support(inputs['support'], inputs['support_mask']))
+        return self.segment(
+            self.extract_feat(inputs['query']), self.encode_support(inputs['support'], inputs['support_mask'])
+        )
 
     def _meta_heads(self) -> dict[str, torch.nn.Module]:
         """Heads that read supports: the method, and outside training those it is compared with."""
@@ -206,5 +217,6 @@ class FewShotSegmentor(BaseSegmentor):
             return {}
         parts = {name: bank.part(name) for name in self.comparison_heads}
         with after_backbone(self.training, features.stages[0].device):
-            return {name: self.comparison_heads[name](features, part).logits
-                    for name, part in parts.items() if part.tensors}
+            return {
+                name: self.comparison_heads[name](features, part).logits for name, part in parts.items() if part.tensors
+            }
