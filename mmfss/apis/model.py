@@ -151,5 +151,5 @@ class Geometry:
                 results = step(results)
             elif mask is not None:
                 results['gt_seg_map'] = mask
-                results.setdefault('seg_fields', []).append('gt_seg_map')
+                results['seg_fields'] = [*results.get('seg_fields', ()), 'gt_seg_map']
         return results
