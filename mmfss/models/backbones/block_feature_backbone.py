@@ -10,10 +10,10 @@ from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from torch import Tensor
 
 from mmfss.registry import MODELS
+from mmfss.utils.precision import autocast_to
+from mmfss.utils.weights import check_init_cfg
 
 from ..layers.dilated_depthwise import speed_up_dilated_depthwise
-from ..layers.precision import autocast_to
-from ..loading import check_init_cfg
 from .features import BackboneFeatures
 
 

@@ -6,8 +6,8 @@ from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from torch import Tensor, nn
 
 from mmfss.registry import MODELS
+from mmfss.utils.weights import check_init_cfg
 
-from ..loading import check_init_cfg
 from .features import BackboneFeatures
 
 
@@ -48,7 +48,7 @@ class BlockVGG(BaseModule):
         self.num_blocks = (3, 3, 1)
 
     def init_weights(self) -> None:
-        """Initialise; pre-trained weights must be there and must fit (:func:`mmfss.models.loading.check_init_cfg`)."""
+        """Initialise; pre-trained weights must be there and must fit (:func:`mmfss.utils.weights.check_init_cfg`)."""
         check_init_cfg(self)
         super().init_weights()
 

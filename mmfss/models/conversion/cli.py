@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from mmfss.engine.safe_io import atomic_torch_save
+from mmfss.utils.files import atomic_torch_save
 
 from .files import checkpoint_meta, fit, read_weights
 from .names import ConversionError

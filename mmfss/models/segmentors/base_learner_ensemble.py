@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from mmfss.registry import MODELS
 from mmfss.structures import SupportBank
+from mmfss.utils.precision import after_backbone, without_autocast
 
 from ..backbones import BackboneFeatures
 from ..layers import decided, resize
-from ..layers.precision import after_backbone, without_autocast
 from .few_shot_segmentor import FewShotSegmentor
 
 

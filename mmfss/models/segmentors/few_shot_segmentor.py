@@ -11,11 +11,11 @@ from torch import Tensor
 
 from mmfss.registry import MODELS
 from mmfss.structures import SupportBank, prediction_key
+from mmfss.utils.precision import after_backbone
+from mmfss.utils.weights import load_base_learner
 
 from ..backbones import BackboneFeatures
 from ..layers import decided, foreground, resize
-from ..layers.precision import after_backbone
-from ..loading import load_base_learner
 from .feature_cache import FeatureCache
 
 
