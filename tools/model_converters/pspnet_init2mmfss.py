@@ -12,9 +12,10 @@ from pathlib import Path
 
 from mmengine.registry import init_default_scope
 
-from mmfss.models.conversion import ConversionError, convert_imagenet
-from mmfss.models.conversion.files import load_strictly, read_weights
-from mmfss.models.conversion.variant import BACKBONES
+from mmfss.conversion import ConversionError
+from mmfss.conversion.files import load_strictly, read_weights
+from mmfss.conversion.imagenet import convert_imagenet
+from mmfss.conversion.variant import BACKBONES
 from mmfss.registry import MODELS
 from mmfss.utils.files import atomic_torch_save
 

@@ -9,14 +9,13 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
-from mmfss.registry import DATASETS as DATASET_REGISTRY
-from mmfss.registry import MODELS
+from mmfss.registry import DATASETS, MODELS
 from mmfss.utils.checkpoint_meta import base_class_names
 from mmfss.utils.configs import resolve_config
 from mmfss.utils.weights import MisfitError, load_weights, read_checkpoint
 
 from .names import ConversionError, listed
-from .variant import DATASETS, Variant
+from .variant import RELEASED_DATASETS, Variant
 
 
 def read_weights(path: str, trust: bool = False) -> dict[str, Tensor]:
@@ -90,6 +89,19 @@ def load_strictly(model: nn.Module, state: Mapping[str, Tensor], name: str) -> d
     return model.state_dict()
 
 
+def check_fold(variant: Variant, fold: int | None) -> None:
+    """Refuse a fold that the data set does not have.
+
+    Raises:
+        ConversionError: Says which there are.
+    """
+    name, kind, _ = RELEASED_DATASETS[variant.dataset]
+    init_default_scope('mmfss')
+    folds = DATASETS.get(kind).num_folds
+    if fold is not None and fold not in range(folds):
+        raise ConversionError(f'--fold {fold}: {name} has the folds 0 to {folds - 1}')
+
+
 def checkpoint_meta(variant: Variant, fold: int | None) -> dict:
     """``meta`` of the written checkpoint, as the guards of training and testing read it.
 
@@ -97,16 +109,14 @@ def checkpoint_meta(variant: Variant, fold: int | None) -> dict:
 
     Args:
         variant (Variant): The model.
-        fold (int, optional): Its fold, 0-3.
+        fold (int, optional): Its fold.
 
     Returns:
         dict: ``dataset_meta`` and, for a base learner, ``fold`` and ``base_class_names``.
     """
     init_default_scope('mmfss')
-    base = variant.method == 'pspnet'
-    info = DATASET_REGISTRY.build(
-        dict(type=DATASETS[variant.dataset][1], fold=fold or 0, lazy_init=True, labels='base' if base else None)
-    ).metainfo
+    base, kind = variant.released.base_learner, RELEASED_DATASETS[variant.dataset][1]
+    info = DATASETS.build(dict(type=kind, fold=fold or 0, lazy_init=True, labels='base' if base else None)).metainfo
     meta = dict(class_names=info['class_names'])
     if fold is not None:
         meta.update({key: info[key] for key in ('fold', 'base_class_ids', 'novel_class_ids')})
