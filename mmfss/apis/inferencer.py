@@ -19,9 +19,10 @@ from mmengine.visualization import Visualizer
 from tqdm import tqdm
 
 from mmfss.structures import SupportBank
+from mmfss.utils.configs import find_config
 
 from .images import ImageLike, load_image, rgb
-from .model import Geometry, build_model, find_config
+from .model import Geometry, build_model
 from .queries import NameBook, Query, find_queries
 from .registered_class import RegisteredClass
 from .results import SegmentationResult, mask_from_scores, to_half

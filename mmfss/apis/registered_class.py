@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from mmfss.engine.safe_io import atomic_torch_save
 from mmfss.structures import SupportBank
+from mmfss.utils.files import atomic_torch_save
 
 CURE = 'Free some space or save it elsewhere'
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mmfss.engine.safe_io import atomic_write
+from mmfss.utils.files import atomic_write
 
 from .graphs import QuerySegmenter, SupportEncoder
 

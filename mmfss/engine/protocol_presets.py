@@ -14,8 +14,7 @@ from mmengine.logging import print_log
 
 from mmfss.datasets import COCO20iDataset
 from mmfss.registry import DATASETS, TASK_UTILS
-
-from .stages import resolve_config
+from mmfss.utils.configs import resolve_config, type_name
 
 PRESETS = ('bam', 'pfenet', 'hdmnet', 'hsnet', 'balanced')
 _FIELDS = {'name', 'sampling', 'geometry', 'ground_truth', 'support_ignore', 'coco_scheme', 'coco'}
@@ -49,7 +48,7 @@ def apply_protocol(cfg: Config, preset: str | None = None, size: int | None = No
             f'test_protocol {name}: the fields are {sorted(_FIELDS)}; wrong or missing: {sorted(unknown)}.'
         )
     loader = copy.deepcopy(cfg.get('test_dataloader'))
-    if loader is None or str(loader.dataset.get('type')).split('.')[-1] != 'EpisodicDataset':
+    if loader is None or type_name(loader.dataset) != 'EpisodicDataset':
         raise ValueError(
             f'The protocol {name} is for episodes: test_dataloader.dataset of {cfg.filename} is no '
             'EpisodicDataset (a stage-1 config?).'
@@ -118,7 +117,7 @@ def _pipelines(spec: dict, dataset: ConfigDict) -> tuple[list, list]:
 
     def steps(pipeline) -> tuple[dict, dict, dict, dict]:
         """Image, annotation, geometry and packing, each a config of its own."""
-        own = {str(step.get('type')).split('.')[-1]: dict(step) for step in pipeline if isinstance(step, dict)}
+        own = {type_name(step): dict(step) for step in pipeline if isinstance(step, dict)}
         kinds = ('LoadFewShotImage', 'LoadFewShotAnnotations', 'PackEpisodeInputs')
         image, labels, pack = (own.get(kind, dict(type=kind)) for kind in kinds)
         return image, labels, dict(spec['geometry']), pack
@@ -130,11 +129,7 @@ def _pipelines(spec: dict, dataset: ConfigDict) -> tuple[list, list]:
         query = [image, geometry, labels, pack]
     image, labels, geometry, pack = steps(dataset.get('support_pipeline', ()))
     labels['keep_ignore'] = ignore == 'ignore'
-    weak = [
-        dict(step)
-        for step in dataset.get('support_pipeline', ())
-        if isinstance(step, dict) and str(step.get('type')).split('.')[-1] == 'WeakAnnotation'
-    ]
+    weak = [dict(step) for step in dataset.get('support_pipeline', ()) if type_name(step) == 'WeakAnnotation']
     return query, [image, labels, *weak, geometry, pack]
 
 

@@ -36,7 +36,7 @@ from mmfss.deployment.check import Runner, reference
 from mmfss.deployment.description import geometry
 from mmfss.deployment.programs import ENCODER, SEGMENTER
 from mmfss.engine.cli import add_run_options, load_config
-from mmfss.engine.safe_io import atomic_write
+from mmfss.utils.files import atomic_write
 
 SUFFIX = dict(onnx='.onnx', torch_export='.pt2')
 DIFFERENCE = 1e-3  # of scores, at most

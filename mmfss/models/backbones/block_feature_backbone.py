@@ -11,10 +11,10 @@ from torch import Tensor
 
 from mmfss.registry import MODELS
 from mmfss.structures import STAGES, BackboneFeatures
+from mmfss.utils.precision import autocast_to
+from mmfss.utils.weights import check_init_cfg
 
 from ..layers.dilated_depthwise import speed_up_dilated_depthwise
-from ..layers.precision import autocast_to
-from ..loading import check_init_cfg
 from .stages import wanted_layers
 
 _NUMBERS = {3: 'three', 4: 'four'}

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from mmfss.registry import MODELS
 from mmfss.structures import STAGES, BackboneFeatures
+from mmfss.utils.weights import check_init_cfg
 
-from ..loading import check_init_cfg
 from .stages import wanted_layers
 
 
@@ -64,7 +64,7 @@ class BlockResNet(ResNet):
         super().__init__(depth, **kwargs)
 
     def init_weights(self) -> None:
-        """Initialise; pre-trained weights must be there and must fit (:func:`mmfss.models.loading.check_init_cfg`)."""
+        """Initialise; pre-trained weights must be there and must fit (:func:`mmfss.utils.weights.check_init_cfg`)."""
         check_init_cfg(self)
         super().init_weights()
 

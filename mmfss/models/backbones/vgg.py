@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from mmfss.registry import MODELS
 from mmfss.structures import STAGES, BackboneFeatures
+from mmfss.utils.weights import check_init_cfg
 
-from ..loading import check_init_cfg
 from .stages import wanted_layers
 
 
@@ -51,7 +51,7 @@ class BlockVGG(BaseModule):
         self.num_blocks = dict(layer2=3, layer3=3, layer4=1)
 
     def init_weights(self) -> None:
-        """Initialise; pre-trained weights must be there and must fit (:func:`mmfss.models.loading.check_init_cfg`)."""
+        """Initialise; pre-trained weights must be there and must fit (:func:`mmfss.utils.weights.check_init_cfg`)."""
         check_init_cfg(self)
         super().init_weights()
 

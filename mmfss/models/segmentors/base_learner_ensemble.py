@@ -7,11 +7,11 @@ from torch import Tensor, nn
 
 from mmfss.registry import MODELS
 from mmfss.structures import STAGES, BackboneFeatures, SupportBank
+from mmfss.utils.precision import without_autocast
 
 from ..decode_heads import MetaOutput
 from ..decode_heads.base_meta_head import IGNORE, stack_labels
 from ..layers import decided, resize
-from ..layers.precision import without_autocast
 from .few_shot_segmentor import FewShotSegmentor
 
 

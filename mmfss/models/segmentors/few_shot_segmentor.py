@@ -12,11 +12,11 @@ from torch import Tensor
 
 from mmfss.registry import MODELS
 from mmfss.structures import BackboneFeatures, SupportBank, prediction_key
+from mmfss.utils.precision import after_backbone
+from mmfss.utils.weights import load_base_learner
 
 from ..decode_heads import BaseMetaHead, MetaOutput
 from ..layers import decided, resize
-from ..layers.precision import after_backbone
-from ..loading import load_base_learner
 from .feature_cache import FeatureCache
 from .feature_extraction import FeatureExtraction
 from .sliding import check_test_cfg, slide
