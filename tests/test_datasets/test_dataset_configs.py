@@ -83,7 +83,7 @@ def test_base(config, size, classes):
 
 def test_five_shots_by_the_recipe(tmp_path, monkeypatch):
     lines = [f'_base_ = {str(CONFIGS / "pascal5i_episodes.py")!r}', 'shots = 5']
-    lines += [f'{p}_dataloader = dict(dataset=dict(shots=shots))' for p in ('train', 'val', 'test')]
+    lines += ['train_dataloader = val_dataloader = test_dataloader = dict(dataset=dict(shots=shots))']
     (tmp_path / 'five.py').write_text('\n'.join(lines))
     config = Config.fromfile(tmp_path / 'five.py')
     assert {config[f'{p}_dataloader'].dataset.shots for p in ('train', 'val', 'test')} == {5}

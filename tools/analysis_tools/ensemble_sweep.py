@@ -18,7 +18,7 @@ from mmengine.runner import Runner, load_checkpoint
 from torch import Tensor
 from tqdm import tqdm
 
-from mmfss.engine.cli import add_run_options, load_config
+from mmfss.engine.cli import add_run_options, add_shots_option, load_config
 from mmfss.evaluation.functional import confusion
 from mmfss.registry import MODELS
 
@@ -77,6 +77,7 @@ def main() -> None:
     parser.add_argument('config', help='config of a BaseLearnerEnsemble')
     parser.add_argument('checkpoint')
     parser.add_argument('--episodes', type=int, default=240, help='test episodes to score (240)')
+    add_shots_option(parser)
     add_run_options(parser)
     args = parser.parse_args()
     model, loader = build(load_config(args, parser), args.checkpoint)

@@ -1,9 +1,10 @@
 # What the episodes (stage 2) of every data set share: how MSANet and BAM train and test. The data set's own file
 # (pascal5i_episodes.py, coco20i_episodes.py) adds the images and the pipelines.
 fold = int('{{$FOLD:0}}')  # --fold
+shots = int('{{$SHOTS:1}}')  # --shots
+run_name = f'fold{fold}' if shots == 1 else f'fold{fold}_{shots}shot'  # last part of the work dir
 # An image is a candidate of a class that covers at least so many pixels: --candidate-area
 candidate_area = int('{{$MMFSS_CANDIDATE_AREA:2048}}')
-shots = 1
 
 # Episodes a step over all processes: tools/train.py divides them, 8 processes get 1 each.
 total_batch_size = 8
