@@ -61,6 +61,7 @@ class FewShotSegDataset(BaseSegDataset):
     """
 
     num_folds = 4
+    list_hint = ''  # where the lists of a benchmark come from, for the error about a missing one
 
     def __init__(
         self,
@@ -182,7 +183,7 @@ class FewShotSegDataset(BaseSegDataset):
         """Name, image and mask of every entry of the list, before any filter."""
         folders = {key: self.data_prefix[key] for key in ('img_path', 'seg_map_path')}
         check_folders(self.data_root, folders)
-        self._names = np.array(read_names(self.ann_file, folders['img_path'], self.img_suffix))
+        self._names = np.array(read_names(self.ann_file, folders['img_path'], self.img_suffix, self.list_hint))
         return [dict(position=i) for i in range(len(self._names))]
 
     def filter_data(self) -> list[dict]:

@@ -1,6 +1,10 @@
 # PASCAL-5i, background and base classes of a fold (stage 1) for machines without a GPU: small images.
 _base_ = './pascal5i_base.py'
 
+# VOC2012's own 1,464 images are enough for a first look. For the published list of 5,953 set MMFSS_TRAIN_LIST to
+# ImageSets/Segmentation/train_5953.txt.
+train_list = '{{$MMFSS_TRAIN_LIST:ImageSets/Segmentation/train.txt}}'
+
 crop_size = 257
 image_mean = (127.0, 127.0, 127.0)  # BGR; fills what rotation and crop leave empty
 
@@ -22,5 +26,7 @@ test_pipeline = [
 ]
 
 total_batch_size = 8  # of one step, divided among the processes
-train_dataloader = dict(batch_size=total_batch_size, num_workers=2, dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(
+    batch_size=total_batch_size, num_workers=2, dataset=dict(ann_file=train_list, pipeline=train_pipeline)
+)
 val_dataloader = test_dataloader = dict(num_workers=2, dataset=dict(pipeline=test_pipeline))

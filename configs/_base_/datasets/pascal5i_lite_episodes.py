@@ -1,6 +1,10 @@
 # PASCAL-5i, episodes (stage 2) for machines without a GPU: small images, balanced episodes.
 _base_ = './pascal5i_episodes.py'
 
+# VOC2012's own 1,464 images are enough for a first look. For the published list of 5,953 set MMFSS_TRAIN_LIST to
+# ImageSets/Segmentation/train_5953.txt.
+train_list = '{{$MMFSS_TRAIN_LIST:ImageSets/Segmentation/train.txt}}'
+
 size = 257  # side of the network's input
 protocol_size = size  # protocols (--protocol) keep it: this network is made for small images
 image_mean = (127.0, 127.0, 127.0)  # BGR; fills what rotation and crop leave empty
@@ -43,7 +47,7 @@ train_dataloader = dict(
     batch_size=total_batch_size,
     num_workers=2,
     # Rare classes more often than they occur: few photos hold few kinds of things.
-    dataset=dict(class_power=0.5, **train_pipelines),
+    dataset=dict(class_power=0.5, dataset=dict(ann_file=train_list), **train_pipelines),
 )
 val_dataloader = dict(
     num_workers=2,
