@@ -13,16 +13,12 @@ import numpy as np
 from mmengine.logging import print_log
 from mmseg.datasets import BaseSegDataset
 
-from mmfss.registry import DATASETS, TRANSFORMS
+from mmfss.registry import DATASETS
 
 from .class_index import UNREADABLE, ClassIndex, Entry, load_class_index
 from .input_checks import IGNORE, check_folders, check_masks, one_of, read_names
+from .pipelines import build_transforms
 from .transforms.loading import CorruptFileError
-
-
-def build_transforms(pipeline: Sequence) -> list:
-    """Build transforms in the scope of mmfss, whatever the default scope is."""
-    return [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline]
 
 
 @DATASETS.register_module()
