@@ -6,7 +6,8 @@
 
 What is done already is reused, what was interrupted goes on: the same command is always right. The same weights are
 tested under every protocol (`config`: what the config says), with every support control and annotation asked for. The
-table is printed and saved as `table.md` and `table.json` in <work-root>/cross_validation/<config>.
+table is printed and saved as `table.md` and `table.json` in <work-root>/cross_validation/<config>, with
+`--shots K` in .../<config>_Kshot.
 """
 
 import argparse
@@ -34,6 +35,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='a stage-2 config')
     parser.add_argument('--folds', type=int, nargs='+', default=[0, 1, 2, 3], help='folds (0 1 2 3)')
+    parser.add_argument('--shots', type=int, metavar='K', help="supports of each episode, instead of the config's")
     parser.add_argument('--gpus', type=int, default=1, help='processes of each training and test (1)')
     parser.add_argument(
         '--protocols',
@@ -72,8 +74,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         for annotation in dict.fromkeys(args.support_annotation)
         for control in (None, *dict.fromkeys(args.support_control))
     ]
-    if args.gpus < 1:
-        parser.error('--gpus must be at least 1')
+    args.name = Path(args.config).stem + ('' if args.shots is None else f'_{args.shots}shot')
+    for option in ('gpus', 'shots'):
+        if (number := getattr(args, option)) is not None and number < 1:
+            parser.error(f'--{option} must be at least 1')
     try:
         resolve_config(args.config)
         # Before days of training, not after: every protocol can be read.
@@ -93,6 +97,7 @@ class Fold:
         self.number, self.args, self.out = number, args, out
         given = dict(
             FOLD=number,
+            SHOTS=args.shots,
             MMFSS_DATA_ROOT=args.data_root,
             MMFSS_WORK_ROOT=args.work_root,
             MMFSS_CANDIDATE_AREA=args.candidate_area,
@@ -102,6 +107,11 @@ class Fold:
         cfg = Config.fromfile(resolve_config(args.config))
         if cfg.get('fold') != number:
             sys.exit(f'cross_validate: {args.config} has no field fold that --fold sets: see configs/msanet.')
+        if args.shots not in (None, cfg.get('shots')):
+            sys.exit(
+                f'cross_validate: --shots {args.shots} has no effect on {args.config}, whose shots are '
+                f'{cfg.get("shots")}: take its 1-shot config, or test the weights with tools/test.py --shots.'
+            )
         if cfg.get('work_dir') is None:
             sys.exit(f'cross_validate: {args.config} sets no work_dir, which must hold the fold: see configs/msanet.')
         self.cfg, self.work_dir = cfg, Path(cfg.work_dir)
@@ -154,8 +164,9 @@ class Fold:
         else:
             command = [sys.executable, str(_TOOLS / f'{tool}.py'), *positional]
         command += ['--fold', str(self.number), '--work-root', self.args.work_root, *options]
-        for flag, value in (('--data-root', self.args.data_root), ('--candidate-area', self.args.candidate_area)):
-            command += [] if value is None else [flag, value]
+        for flag in ('shots', 'data_root', 'candidate_area'):
+            value = getattr(self.args, flag)
+            command += [] if value is None else [f'--{flag.replace("_", "-")}', str(value)]
         if self.args.cfg_options:
             command += ['--cfg-options', *self.args.cfg_options]
         log, tail = self.out / f'fold{self.number}.log', deque(maxlen=25)
@@ -175,7 +186,7 @@ class Fold:
 def main(argv: list[str] | None = None) -> None:
     """Run what is missing and print the table."""
     args = parse_args(argv)
-    out = Path(args.work_root) / 'cross_validation' / Path(args.config).stem
+    out = Path(args.work_root) / 'cross_validation' / args.name
     reports = {variant: {} for variant in args.variants}
     try:
         out.mkdir(parents=True, exist_ok=True)

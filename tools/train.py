@@ -4,7 +4,9 @@
 
 import argparse
 
-from mmfss.engine.cli import add_run_options, load_config
+from mmengine.config import Config
+
+from mmfss.engine.cli import add_run_options, add_shots_option, load_config
 from mmfss.engine.launch import build_runner, enable_amp, enable_resume, init_launcher
 from mmfss.engine.stages import ensure_base_learner
 from mmfss.utils.weights import is_missing
@@ -18,8 +20,19 @@ def make_parser() -> argparse.ArgumentParser:
         '--resume', action='store_true', help='go on from the latest checkpoint, in whichever stage was interrupted'
     )
     parser.add_argument('--amp', action='store_true', help='train with mixed precision')
+    add_shots_option(parser)
     add_run_options(parser)
     return parser
+
+
+def check_shots(cfg: Config, args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Refuse to train a config with another number of shots than its own, where that is fixed."""
+    if args.episode_shots not in (None, cfg.get('shots')):
+        parser.error(
+            f'--shots {args.episode_shots} has no effect on the training of {args.config}, whose field shots is '
+            f'{cfg.get("shots")} whatever the option says (a 5-shot config learns weights of five shots). Train the '
+            '1-shot config with --shots; tools/test.py takes --shots with any config.'
+        )
 
 
 def main() -> None:
@@ -27,6 +40,7 @@ def main() -> None:
     parser = make_parser()
     args = parser.parse_args()
     cfg = load_config(args, parser)
+    check_shots(cfg, args, parser)
     init_launcher(cfg, args.launcher)
     if cfg.get('load_from') and is_missing(cfg.load_from):
         parser.error(

@@ -1,15 +1,17 @@
 # Your own 20 to 50 masks: a trained meta learner goes on with the classes that you want. See docs/finetuning.md.
 _base_ = ['../_base_/models/lite0_backbone.py', '../_base_/default_runtime.py']
 fold = int('{{$FOLD:0}}')  # --fold: which meta learner to start from
+shots = int('{{$SHOTS:1}}')  # --shots
+run_name = f'fold{fold}' if shots == 1 else f'fold{fold}_{shots}shot'
 data_root = '{{$MMFSS_DATA_ROOT:data/mine}}'  # --data-root: CLASS/K.jpg with CLASS/K.png, black and white
 # A number: the first so many images of every class. A file below data_root: it names them, CLASS/K a line.
 train_images = '{{$MMFSS_TRAIN_IMAGES:5}}'
 train_images = int(train_images) if train_images.isdigit() else train_images
 
 load_from = f'{_base_.work_root}/msanet/lite0_pascal_1shot/fold{fold}/meta_learner.pth'
-work_dir = f'{_base_.work_root}/finetune/lite0_folder/fold{fold}'
+work_dir = f'{_base_.work_root}/finetune/lite0_folder/{run_name}'
 
-size, shots = 257, 1
+size = 257
 protocol_size = size  # protocols (--protocol) keep it
 image_mean = (127.0, 127.0, 127.0)  # BGR; fills what rotation and crop leave empty
 load_annotated = [dict(type='LoadFewShotImage'), dict(type='LoadFewShotAnnotations')]

@@ -5,7 +5,7 @@ _base_ = [
     '../_base_/schedules/lite_meta.py',
     '../_base_/default_runtime.py',
 ]
-work_dir = f'{_base_.work_root}/msanet/lite0_pascal_1shot/fold{_base_.fold}'
+work_dir = f'{_base_.work_root}/msanet/lite0_pascal_1shot/{_base_.run_name}'
 base_learner = dict(
     config='configs/pspnet/lite0_pascal.py',
     checkpoint=f'{_base_.work_root}/pspnet/lite0_pascal/fold{_base_.fold}/base_learner.pth',

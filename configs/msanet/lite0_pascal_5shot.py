@@ -5,9 +5,8 @@ work_dir = f'{_base_.work_root}/msanet/lite0_pascal_5shot/fold{_base_.fold}'
 load_from = f'{_base_.work_root}/msanet/lite0_pascal_1shot/fold{_base_.fold}/meta_learner.pth'
 
 shots = 5
-train_dataloader = dict(dataset=dict(shots=shots), sampler=dict(type='InfiniteSampler', shuffle=True))
-val_dataloader = dict(dataset=dict(shots=shots))
-test_dataloader = dict(dataset=dict(shots=shots))
+val_dataloader = test_dataloader = dict(dataset=dict(shots=shots))
+train_dataloader = dict(val_dataloader, sampler=dict(type='InfiniteSampler', shuffle=True))
 model = dict(decode_head=dict(shot_weighting=dict(shots=shots)))
 
 max_iters = 100

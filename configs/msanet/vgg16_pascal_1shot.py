@@ -5,7 +5,7 @@ _base_ = [
     '../_base_/schedules/pascal_meta.py',
     '../_base_/default_runtime.py',
 ]
-work_dir = f'{_base_.work_root}/msanet/vgg16_pascal_1shot/fold{_base_.fold}'
+work_dir = f'{_base_.work_root}/msanet/vgg16_pascal_1shot/{_base_.run_name}'
 
 base_learner = dict(
     config='configs/pspnet/vgg16_pascal.py',

@@ -1,9 +1,6 @@
-# MSANet, VGG16-BN, PASCAL-5i, 5-shot.
+# MSANet, VGG16-BN, PASCAL-5i, 5-shot: the weights of the shots are learnt for five.
 _base_ = './vgg16_pascal_1shot.py'
-work_dir = f'{_base_.work_root}/msanet/vgg16_pascal_5shot/fold{_base_.fold}'
-
 shots = 5
-train_dataloader = dict(dataset=dict(shots=shots))
-val_dataloader = dict(dataset=dict(shots=shots))
-test_dataloader = dict(dataset=dict(shots=shots))
+work_dir = f'{_base_.work_root}/msanet/vgg16_pascal_{shots}shot/fold{_base_.fold}'
+train_dataloader = val_dataloader = test_dataloader = dict(dataset=dict(shots=shots))
 model = dict(decode_head=dict(shot_weighting=dict(shots=shots)))

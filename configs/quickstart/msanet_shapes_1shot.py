@@ -1,14 +1,16 @@
 # Stage 2 of the quickstart: MSANet on the generated shapes, tested on classes it never saw.
 _base_ = ['../_base_/models/lite0_backbone.py', '../_base_/schedules/lite_meta.py', '../_base_/default_runtime.py']
 fold = int('{{$FOLD:0}}')  # --fold
+shots = int('{{$SHOTS:1}}')  # --shots
+run_name = f'fold{fold}' if shots == 1 else f'fold{fold}_{shots}shot'
 data_root = '{{$MMFSS_DATA_ROOT:data/shapes}}'  # --data-root
-work_dir = f'{_base_.work_root}/msanet_shapes_1shot/fold{fold}'
+work_dir = f'{_base_.work_root}/msanet_shapes_1shot/{run_name}'
 base_learner = dict(
     config='configs/quickstart/pspnet_shapes.py',
     checkpoint=f'{_base_.work_root}/pspnet_shapes/fold{fold}/base_learner.pth',
 )
 
-size, shots = 128, 1
+size = 128
 protocol_size = size  # protocols (--protocol) keep it
 candidate_area = 320  # of 128 x 128: every image is a candidate of all its classes
 augmentation = [

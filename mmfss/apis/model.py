@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmcv.transforms import LoadAnnotations, LoadImageFromFile
+from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config
 from torch import nn
 
-from mmfss.datasets.few_shot_dataset import build_transforms
-from mmfss.datasets.transforms import ScoreAtNetworkSize, WeakAnnotation
+from mmfss.datasets.pipelines import ANNOTATION, IMAGE, SCORING, WEAK, build_transforms, step_kind
 from mmfss.engine.model_loading import load_model
 
 # Fields of a model config that leave what it computes for a user's image as it is.
@@ -87,10 +86,10 @@ class Geometry:
         self._steps = {}
         for kind in ('query_pipeline', 'support_pipeline'):
             steps = build_transforms(dataset.get(kind) or ())
-            if not steps or not isinstance(steps[0], LoadImageFromFile):
+            if not steps or step_kind(steps[0]) != IMAGE:
                 raise ValueError(f'{cfg.filename}: test_dataloader.dataset.{kind} must begin with LoadFewShotImage')
-            self._steps[kind] = [s for s in steps if not isinstance(s, (WeakAnnotation, ScoreAtNetworkSize))]
-        if not any(isinstance(s, LoadAnnotations) for s in self._steps['support_pipeline']):
+            self._steps[kind] = [step for step in steps if step_kind(step) not in (WEAK, SCORING)]
+        if not any(step_kind(step) == ANNOTATION for step in self._steps['support_pipeline']):
             raise ValueError(f'{cfg.filename}: test_dataloader.dataset.support_pipeline loads no annotation')
 
     @property
@@ -109,9 +108,9 @@ class Geometry:
     def _run(self, kind: str, results: dict, mask: np.ndarray | None = None) -> dict:
         results = dict(results)
         for step in self._steps[kind][1:]:
-            if not isinstance(step, LoadAnnotations):
+            if step_kind(step) != ANNOTATION:
                 results = step(results)
             elif mask is not None:
                 results['gt_seg_map'] = mask
-                results.setdefault('seg_fields', []).append('gt_seg_map')
+                results['seg_fields'] = [*results.get('seg_fields', ()), 'gt_seg_map']
         return results

@@ -15,10 +15,10 @@ from torch.utils.data import Dataset
 from mmfss.registry import DATASETS, TASK_UTILS
 
 from .episodes import Episode, episodes_hash, read_episodes
-from .few_shot_dataset import FewShotSegDataset, build_transforms
+from .few_shot_dataset import FewShotSegDataset
+from .pipelines import annotation_kind, build_transforms, with_weak_annotation
 from .support_control import wrong_supports
 from .transforms.loading import CorruptFileError
-from .transforms.weak_masks import annotated, annotation_kind
 
 MAX_DRAWS = 100  # corrupt files in a row before training gives up
 NO_BASE_CLASS = -1
@@ -95,7 +95,7 @@ class EpisodicDataset(Dataset):
         self.query_pipeline = Compose(build_transforms(query_pipeline))
         supports = build_transforms(support_pipeline)
         if support_annotation is not None:
-            supports = annotated(supports, support_annotation)
+            supports = with_weak_annotation(supports, support_annotation)
         self.support_annotation = annotation_kind(supports)
         self.support_pipeline = Compose(supports)
         self.protocol = TASK_UTILS.build(protocol) if isinstance(protocol, dict) else protocol

@@ -13,16 +13,12 @@ import numpy as np
 from mmengine.logging import print_log
 from mmseg.datasets import BaseSegDataset
 
-from mmfss.registry import DATASETS, TRANSFORMS
+from mmfss.registry import DATASETS
 
 from .class_index import UNREADABLE, ClassIndex, Entry, load_class_index
 from .input_checks import IGNORE, check_folders, check_masks, one_of, read_names
+from .pipelines import build_transforms
 from .transforms.loading import CorruptFileError
-
-
-def build_transforms(pipeline: Sequence) -> list:
-    """Build transforms in the scope of mmfss, whatever the default scope is."""
-    return [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline]
 
 
 @DATASETS.register_module()
@@ -61,6 +57,7 @@ class FewShotSegDataset(BaseSegDataset):
     """
 
     num_folds = 4
+    list_hint = ''  # where the lists of a benchmark come from, for the error about a missing one
 
     def __init__(
         self,
@@ -182,7 +179,7 @@ class FewShotSegDataset(BaseSegDataset):
         """Name, image and mask of every entry of the list, before any filter."""
         folders = {key: self.data_prefix[key] for key in ('img_path', 'seg_map_path')}
         check_folders(self.data_root, folders)
-        self._names = np.array(read_names(self.ann_file, folders['img_path'], self.img_suffix))
+        self._names = np.array(read_names(self.ann_file, folders['img_path'], self.img_suffix, self.list_hint))
         return [dict(position=i) for i in range(len(self._names))]
 
     def filter_data(self) -> list[dict]:

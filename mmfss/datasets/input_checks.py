@@ -31,8 +31,19 @@ def check_folders(data_root: str | None, folders: dict[str, str]) -> None:
             )
 
 
-def read_names(ann_file: str, images: str, suffix: str) -> list[str]:
-    """Image names of a list (one a line, without suffix), or of a folder sorted by name."""
+def read_names(ann_file: str, images: str, suffix: str, hint: str = '') -> list[str]:
+    """Image names of a list (one a line, without suffix), or of a folder sorted by name.
+
+    Args:
+        ann_file: The list; empty: the folder is listed.
+        images: Folder of the images.
+        suffix: Ending of their names.
+        hint: Says in the error for a missing list where lists come from.
+
+    Raises:
+        FileNotFoundError: There is no such list.
+        ValueError: It is empty or holds a name twice.
+    """
     if not ann_file:
         names = sorted(f[: -len(suffix)] for f in os.listdir(images) if f.endswith(suffix))
         source = f'the folder {images}'
@@ -40,7 +51,7 @@ def read_names(ann_file: str, images: str, suffix: str) -> list[str]:
         if not os.path.isfile(ann_file):
             raise FileNotFoundError(
                 f'The image list {ann_file} (`ann_file`) does not exist. It holds one image name a '
-                'line; check the data root and `ann_file`.'
+                f'line; check the data root and `ann_file`. {hint}'.rstrip()
             )
         names = [line.strip() for line in list_from_file(ann_file) if line.strip()]
         source = f'the list {ann_file}'

@@ -21,6 +21,11 @@ class Pascal5iDataset(FewShotSegDataset):
     """
 
     METAINFO = dict(classes=PascalVOCDataset.METAINFO['classes'], palette=PascalVOCDataset.METAINFO['palette'])
+    list_hint = (
+        'The published training list train_5953.txt is written by `python tools/dataset_converters/pascal5i.py --voc '
+        'VOC2012 --sbd benchmark_RELEASE`; another list of a config is chosen with the variable MMFSS_TRAIN_LIST, such '
+        "as ImageSets/Segmentation/train.txt, VOC2012's own 1,464 images."
+    )
 
     def __init__(self, *, data_prefix: dict | None = None, **kwargs) -> None:
         layout = dict(img_path='JPEGImages', seg_map_path='SegmentationClassAug')

@@ -24,3 +24,4 @@ class ShapesDataset(Pascal5iDataset):
     """
 
     METAINFO = dict(classes=('background', *SHAPE_CLASS_NAMES), palette=PascalVOCDataset.METAINFO['palette'])
+    list_hint = '`python tools/dataset_converters/generate_shapes.py` makes the data set and its lists.'

@@ -5,16 +5,14 @@ from mmengine.config import Config
 from torch import nn
 
 import mmfss
-from mmfss.utils.configs import type_name
-
-_STEPS = {'LoadFewShotImage', 'LoadFewShotAnnotations', 'PackEpisodeInputs', 'WeakAnnotation', 'ScoreAtNetworkSize'}
+from mmfss.datasets.pipelines import GEOMETRY, OTHER, step_kind
 
 
 def geometry(cfg: Config) -> list[dict]:
     """The steps of the test pipeline between loading and packing, for query and supports alike."""
     dataset = cfg.get('test_dataloader', {}).get('dataset', {})
     steps = [dict(step) for step in dataset.get('query_pipeline') or ()]
-    return [step for step in steps if type_name(step) not in _STEPS]
+    return [step for step in steps if step_kind(step) in (GEOMETRY, OTHER)]
 
 
 def describe(cfg: Config, model: nn.Module, names: list[str], shots: int | None, files: dict[str, str]) -> dict:

@@ -44,8 +44,20 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
+def add_shots_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--shots K``, which :func:`load_config` hands to the config as it does ``--fold``."""
+    parser.add_argument(
+        '--shots',
+        dest='episode_shots',  # tools/deployment/export.py has a --shots of its own
+        type=int,
+        metavar='K',
+        help="supports of each episode, instead of the config's",
+    )
+
+
 def add_episode_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which test episodes a tool looks at; :func:`apply_episode_options` reads them."""
+    add_shots_option(parser)
     parser.add_argument(
         '--support-control',
         choices=['wrong_novel', 'base'],
@@ -80,7 +92,9 @@ def load_config(args: argparse.Namespace, parser: argparse.ArgumentParser) -> Co
     """Read the config that the options describe.
 
     ``--fold`` and its kin are handed over as environment variables, because other fields are
-    computed from them while the config is read.
+    computed from them while the config is read. So is ``--shots`` (variable SHOTS). Where a config fixes its own number
+    of shots, ``--shots`` is about its test data alone and its work dir ends in ``_Kshot``: the weights of a 5-shot
+    config can be tested with any K.
 
     Args:
         args (argparse.Namespace): Parsed options, with ``config``.
@@ -93,6 +107,10 @@ def load_config(args: argparse.Namespace, parser: argparse.ArgumentParser) -> Co
     for option, (variable, _) in _VARIABLES.items():
         if (value := getattr(args, option)) is not None:
             os.environ[variable] = str(value)
+    if (shots := getattr(args, 'episode_shots', None)) is not None:
+        if shots < 1:
+            parser.error(f'--shots is {shots}; an episode has at least 1 support')
+        os.environ['SHOTS'] = str(shots)
     try:
         cfg = Config.fromfile(resolve_config(args.config))
     except FileNotFoundError as error:
@@ -111,6 +129,8 @@ def load_config(args: argparse.Namespace, parser: argparse.ArgumentParser) -> Co
                 f'--cfg-options {field}=... comes too late, other fields are computed '
                 f'from it: use {flag} {args.cfg_options[field]}'
             )
+    if 'shots' in (args.cfg_options or {}):
+        parser.error(f'--cfg-options shots=... comes too late: use --shots {args.cfg_options["shots"]}')
     try:
         apply_protocol(cfg, getattr(args, 'protocol', None))  # before --cfg-options, which may change it
     except (FileNotFoundError, ValueError) as error:
@@ -118,8 +138,24 @@ def load_config(args: argparse.Namespace, parser: argparse.ArgumentParser) -> Co
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
         settle_batch_size(cfg, args.cfg_options)
+    fixed_shots = shots is not None and cfg.get('shots') != shots
+    if fixed_shots:
+        _set_test_shots(cfg, shots, parser)
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
+    if fixed_shots and args.work_dir is None:
+        cfg.work_dir = f'{cfg.work_dir}_{shots}shot'
     return cfg
+
+
+def _set_test_shots(cfg: Config, shots: int, parser: argparse.ArgumentParser) -> None:
+    """Show ``shots`` supports in the test episodes of a config whose other fields are about another number."""
+    dataset = cfg.get('test_dataloader', {}).get('dataset', {})
+    if str(dataset.get('type')).split('.')[-1] != 'EpisodicDataset':
+        parser.error(
+            f'--shots {shots} has no effect on {cfg.filename}: test_dataloader.dataset is no EpisodicDataset '
+            '(a stage-1 config?)'
+        )
+    dataset.shots = shots

@@ -7,26 +7,29 @@ and which folds it is about. It never touches training or validation: the same w
 
 import copy
 import inspect
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
-from mmfss.datasets import COCO20iDataset
+from mmfss.datasets.pipelines import ANNOTATION, GEOMETRY, IMAGE, OTHER, PACKING, WEAK, step_kind
 from mmfss.registry import DATASETS, TASK_UTILS
 from mmfss.utils.configs import resolve_config, type_name
 
 PRESETS = ('bam', 'pfenet', 'hdmnet', 'hsnet', 'balanced')
-_FIELDS = {'name', 'sampling', 'geometry', 'ground_truth', 'support_ignore', 'coco_scheme', 'coco'}
+_FIELDS = {'name', 'sampling', 'geometry', 'ground_truth', 'support_ignore', 'requires', 'datasets'}
+_DEFAULTS = {IMAGE: 'LoadFewShotImage', ANNOTATION: 'LoadFewShotAnnotations', PACKING: 'PackEpisodeInputs'}
 
 
 def apply_protocol(cfg: Config, preset: str | None = None, size: int | None = None) -> None:
     """Let ``cfg.test_dataloader`` follow a preset; does nothing when neither option nor config names one.
 
-    The pipelines of the test data are made anew from ``LoadFewShotImage`` and ``LoadFewShotAnnotations`` as the config
-    has them. ``shots``, ``support_control``, ``support_annotation``, ``episodes_file`` and the ``min_images`` of the
-    sampling stay: they belong to the question and to the data. So does the size: a network made for other images than
-    the published ones names its own with the config field ``protocol_size``.
+    The preset brings the geometry, the size of the truth and the place where annotations are loaded; every other step
+    of the config's pipelines stays where it is (:func:`arrange`). ``shots``, ``support_control``,
+    ``support_annotation``, ``episodes_file`` and the ``min_images`` of the sampling stay: they belong to the question
+    and to the data. So does the size: a network made for other images than the published ones names its own with the
+    config field ``protocol_size``.
 
     Args:
         cfg (Config): A stage-2 config; ``test_dataloader.dataset`` is an EpisodicDataset.
@@ -81,19 +84,38 @@ def read_preset(name: str) -> ConfigDict:
 
 
 def _settle_data_set(spec: dict, source: ConfigDict, filename: str) -> None:
-    """Take over what differs on COCO, and refuse other folds than the protocol's."""
-    kind = DATASETS.get(source.get('type'))
-    on_coco = inspect.isclass(kind) and issubclass(kind, COCO20iDataset)
-    for key, value in (spec.pop('coco', None) or {}).items():
-        if on_coco:
-            spec[key] = {**spec[key], **value} if isinstance(value, dict) else value
-    scheme = spec.pop('coco_scheme', None)
-    if on_coco and scheme and source.get('scheme', 'fwb') != scheme:
-        raise ValueError(
-            f"The protocol {spec['name']} is defined on COCO-20i's {scheme!r} folds, but {filename} has "
-            f'scheme={source.scheme!r}: its novel classes are others. Use the protocol `balanced`, or a '
-            f'config that was trained with scheme={scheme!r}.'
-        )
+    """Take over what differs on this data set, and refuse other folds than the protocol's.
+
+    ``datasets`` of a preset is class -> fields; a data set takes what is said of its class and of the classes above it,
+    what is said of its own last.
+    """
+    kind = DATASETS.get(source.get('type')) if isinstance(source.get('type'), str) else source.get('type')
+    places = {cls: place for place, cls in enumerate(inspect.getmro(kind) if inspect.isclass(kind) else ())}
+    given = []
+    for name, fields in (spec.pop('datasets', None) or {}).items():
+        cls = DATASETS.get(name)
+        if cls is None or set(fields) - _FIELDS:
+            raise ValueError(
+                f'test_protocol {spec["name"]}: datasets.{name} must be a registered data set with fields among '
+                f'{sorted(_FIELDS)}.'
+            )
+        if cls in places:
+            given.append((places[cls], fields))
+    for _, fields in sorted(given, key=lambda pair: -pair[0]):
+        for key, value in fields.items():
+            spec[key] = {**(spec.get(key) or {}), **value} if isinstance(value, dict) else value
+    requires = spec.pop('requires', None)
+    if not requires:
+        return
+    dataset = DATASETS.build({**source, 'lazy_init': True})
+    for key, value in requires.items():
+        own = getattr(dataset, key, None)
+        if own != value:
+            raise ValueError(
+                f'The protocol {spec["name"]} is defined on {type(dataset).__name__} with {key}={value!r}, but '
+                f'{filename} has {key}={own!r}: its novel classes are others. Use the protocol `balanced`, or a config '
+                f'that was trained with {key}={value!r}.'
+            )
 
 
 def _sampling(spec: dict, own: dict) -> ConfigDict:
@@ -115,22 +137,48 @@ def _pipelines(spec: dict, dataset: ConfigDict) -> tuple[list, list]:
         if value not in allowed:
             raise ValueError(f'test_protocol {spec["name"]}: {key} is {value!r}; it must be one of {allowed}.')
 
-    def steps(pipeline) -> tuple[dict, dict, dict, dict]:
-        """Image, annotation, geometry and packing, each a config of its own."""
-        own = {type_name(step): dict(step) for step in pipeline if isinstance(step, dict)}
-        kinds = ('LoadFewShotImage', 'LoadFewShotAnnotations', 'PackEpisodeInputs')
-        image, labels, pack = (own.get(kind, dict(type=kind)) for kind in kinds)
-        return image, labels, dict(spec['geometry']), pack
+    at_network_size = truth == 'network'
+    query = arrange(
+        dataset.get('query_pipeline', ()), spec['geometry'], labels_first=at_network_size, scored_here=at_network_size
+    )
+    support = arrange(dataset.get('support_pipeline', ()), spec['geometry'], labels_first=True)
+    for step in support:
+        if step_kind(step) == ANNOTATION:
+            step['keep_ignore'] = ignore == 'ignore'
+    return query, support
 
-    image, labels, geometry, pack = steps(dataset.get('query_pipeline', ()))
-    if truth == 'network':
-        query = [image, labels, geometry, dict(type='ScoreAtNetworkSize'), pack]
+
+def arrange(pipeline: Sequence[dict], geometry: dict, *, labels_first: bool, scored_here: bool = False) -> list[dict]:
+    """A test pipeline with another geometry; whatever a protocol says nothing about stays in its place.
+
+    Args:
+        pipeline (Sequence[dict]): Configs of the steps. Their geometry is replaced; where there is none, the new one
+            comes behind all other steps.
+        geometry (dict): Config of the new one.
+        labels_first (bool): Whether annotations are loaded before the geometry, which then moves them. Else they come
+            behind every step that follows the geometry, at the image's original size.
+        scored_here (bool): Whether scores are judged at the size that the image has in the end.
+
+    Returns:
+        list[dict]: The steps, copied.
+    """
+    kinds = [step_kind(step) for step in pipeline]
+    first = {kind: dict(step) for step, kind in reversed(list(zip(pipeline, kinds, strict=True)))}
+    image, labels, pack = (first.get(kind) or dict(type=name) for kind, name in _DEFAULTS.items())
+    middle = kinds.index(GEOMETRY) if GEOMETRY in kinds else len(kinds)
+    place = kinds.index(ANNOTATION) if ANNOTATION in kinds else middle
+
+    def own(start: int, stop: int) -> list[dict]:
+        kept = zip(pipeline[start:stop], kinds[start:stop], strict=True)
+        return [dict(step) for step, kind in kept if kind in (OTHER, WEAK)]
+
+    if labels_first:
+        place = min(place, middle)
+        steps = [image, *own(0, place), labels, *own(place, middle), dict(geometry), *own(middle, len(kinds))]
     else:
-        query = [image, geometry, labels, pack]
-    image, labels, geometry, pack = steps(dataset.get('support_pipeline', ()))
-    labels['keep_ignore'] = ignore == 'ignore'
-    weak = [dict(step) for step in dataset.get('support_pipeline', ()) if type_name(step) == 'WeakAnnotation']
-    return query, [image, labels, *weak, geometry, pack]
+        place = place if place > middle else len(kinds)
+        steps = [image, *own(0, middle), dict(geometry), *own(middle, place), labels, *own(place, len(kinds))]
+    return [*steps, *([dict(type='ScoreAtNetworkSize')] if scored_here else []), pack]
 
 
 def protocol_name(preset: str) -> str:

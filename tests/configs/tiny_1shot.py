@@ -1,9 +1,10 @@
 # Stage 2 of the tests: two short epochs.
 _base_ = ['./tiny_data.py', '../../configs/_base_/default_runtime.py', '../../configs/_base_/schedules/lite_meta.py']
 
-shots = 1
+shots = int('{{$SHOTS:1}}')
+run_name = f'fold{_base_.fold}' if shots == 1 else f'fold{_base_.fold}_{shots}shot'
 protocol_size = 64
-work_dir = f'{_base_.work_root}/tiny_{shots}shot/fold{_base_.fold}'
+work_dir = f'{_base_.work_root}/tiny_1shot/{run_name}'
 
 base_learner = dict(
     config='tests/configs/tiny_base.py', checkpoint=f'{_base_.work_root}/tiny_base/fold{_base_.fold}/base_learner.pth'

@@ -3,4 +3,4 @@ _base_ = './tiny_1shot.py'
 
 custom_imports = dict(imports=['rank_dump_hook'])
 custom_hooks = [dict(type='RankDumpHook')]
-work_dir = f'{_base_.work_root}/tiny_ranks/fold{_base_.fold}'
+work_dir = f'{_base_.work_root}/tiny_ranks/{_base_.run_name}'

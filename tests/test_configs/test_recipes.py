@@ -5,7 +5,7 @@ import pytest
 import torch
 import yaml
 from helpers import load_script
-from shipped import ALL, CONFIGS, REPO, STAGE1, STAGE2, TABLE3, read
+from shipped import ALL, CONFIGS, LITE, REPO, STAGE1, STAGE2, TABLE3, read
 
 SIDES = dict(pascal=473, coco=641)
 
@@ -41,6 +41,20 @@ def test_stage_2(name):
     assert data[0].support_pipeline[2].ratio_range == scales
     weighting = cfg.model.decode_head.get('shot_weighting')
     assert weighting == (None if shots == 1 else dict(shots=5))
+
+
+@pytest.mark.parametrize(
+    'name', [*STAGE2, *TABLE3, *LITE[1:], 'quickstart/msanet_shapes_1shot', 'finetune/lite0_folder']
+)
+def test_the_variable_shots_is_followed_unless_weights_are_learnt_for_a_number(name, monkeypatch):
+    plain = read(name)
+    monkeypatch.setenv('SHOTS', '3')
+    cfg = read(name)
+    data = [cfg[key].dataset for key in ('train_dataloader', 'val_dataloader', 'test_dataloader') if key in cfg]
+    fixed = name.endswith('5shot')
+    assert {d.shots for d in data} == {cfg.shots} == {5 if fixed else 3}
+    assert cfg.work_dir == plain.work_dir + ('' if fixed else '_3shot')
+    assert cfg.get('load_from') == plain.get('load_from') and cfg.model == plain.model
 
 
 @pytest.mark.parametrize('name', STAGE1)

@@ -17,7 +17,7 @@ CONFIGS = Path(__file__).parents[2] / 'configs/_base_/datasets'
 def big_voc(tmp_path_factory):
     """Fifteen candidates of two novel classes of fold 1, so that the lite preset finds some."""
     val = {f'v{c}_{k:02d}': [(c, 300)] for c in (6, 7) for k in range(15)}
-    return write_voc(tmp_path_factory.mktemp('big'), train=scenes('train'), val=val)
+    return write_voc(tmp_path_factory.mktemp('big'), train=scenes('train'), train_5953=scenes('train'), val=val)
 
 
 @pytest.fixture(scope='module')
@@ -81,9 +81,22 @@ def test_base(config, size, classes):
         assert set(label.unique().tolist()) <= {*range(classes), 255}
 
 
+@pytest.mark.parametrize('name', ['pascal5i_episodes', 'pascal5i_base'])
+def test_the_published_training_list_is_the_default(name, monkeypatch, own_voc):
+    monkeypatch.setenv('FOLD', '1')
+    monkeypatch.setenv('MMFSS_DATA_ROOT', str(own_voc))  # without that list
+    monkeypatch.setenv('MMFSS_CANDIDATE_AREA', '100')
+    with pytest.raises(FileNotFoundError, match='train_5953.txt.*does not exist.*dataset_converters/pascal5i.py'):
+        len(DATASETS.build(Config.fromfile(CONFIGS / f'{name}.py').train_dataloader.dataset))
+    monkeypatch.setenv('MMFSS_TRAIN_LIST', 'ImageSets/Segmentation/train.txt')
+    config = Config.fromfile(CONFIGS / f'{name}.py')
+    assert len(DATASETS.build(config.train_dataloader.dataset)) > 0
+    assert len(DATASETS.build(config.test_dataloader.dataset)) > 0
+
+
 def test_five_shots_by_the_recipe(tmp_path, monkeypatch):
     lines = [f'_base_ = {str(CONFIGS / "pascal5i_episodes.py")!r}', 'shots = 5']
-    lines += [f'{p}_dataloader = dict(dataset=dict(shots=shots))' for p in ('train', 'val', 'test')]
+    lines += ['train_dataloader = val_dataloader = test_dataloader = dict(dataset=dict(shots=shots))']
     (tmp_path / 'five.py').write_text('\n'.join(lines))
     config = Config.fromfile(tmp_path / 'five.py')
     assert {config[f'{p}_dataloader'].dataset.shots for p in ('train', 'val', 'test')} == {5}

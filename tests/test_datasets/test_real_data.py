@@ -8,7 +8,7 @@ import pytest
 from mmengine.dataset import Compose
 
 from mmfss.datasets import COCO20iDataset, EpisodicDataset, Pascal5iDataset
-from mmfss.datasets.few_shot_dataset import build_transforms
+from mmfss.datasets.pipelines import build_transforms
 
 # spec: fold -> training images, validation images, training without the filter, per novel class
 COUNTS = {

@@ -9,7 +9,8 @@ from helpers import HEIGHT, WIDTH, draw_mask
 from mmengine.config import Config
 from PIL import Image
 
-from mmfss.engine.protocol_presets import PRESETS, apply_protocol, protocol_name, read_preset
+from mmfss.datasets import COCO20iDataset
+from mmfss.engine.protocol_presets import PRESETS, apply_protocol, arrange, protocol_name, read_preset
 from mmfss.registry import DATASETS
 
 REPO = Path(__file__).resolve().parents[2]
@@ -132,10 +133,68 @@ def test_what_belongs_to_the_data_and_the_question_stays():
     assert cfg.test_dataloader.dataset.query_pipeline[0].backend_args == dict(backend='local')
 
 
+def kinds(pipeline) -> list[str]:
+    return [step.type.split('.')[-1] for step in pipeline]
+
+
+def test_other_steps_of_the_pipelines_stay_in_their_place():
+    cfg = Config.fromfile(DATA / 'pascal5i_episodes.py')
+    dataset = cfg.test_dataloader.dataset
+    for pipeline in (dataset.query_pipeline, dataset.support_pipeline):
+        place = kinds(pipeline).index('ResizeLongSide')
+        pipeline.insert(place + 1, dict(type='mmseg.Pad', size_divisor=14))  # as a ViT needs it
+        pipeline.insert(1, dict(type='CLAHE'))
+    image, pack, plain = 'LoadFewShotImage', 'PackEpisodeInputs', 'LoadFewShotAnnotations'
+    for _ in range(2):  # what a preset left is arranged anew by the next one
+        apply_protocol(cfg, 'hsnet')
+        dataset = cfg.test_dataloader.dataset
+        moved = ['CLAHE', plain, 'SquashResize', 'Pad']
+        assert kinds(dataset.query_pipeline) == [image, *moved, 'ScoreAtNetworkSize', pack]
+        assert kinds(dataset.support_pipeline) == [image, *moved, pack]
+        assert dataset.query_pipeline[4].size_divisor == 14
+        apply_protocol(cfg, 'bam')
+        dataset = cfg.test_dataloader.dataset
+        assert kinds(dataset.query_pipeline) == [image, 'CLAHE', 'ResizeLongSide', 'Pad', plain, pack]
+        assert kinds(dataset.support_pipeline) == [image, 'CLAHE', plain, 'ResizeLongSide', 'Pad', pack]
+    item = build(cfg)[0]
+    assert item['inputs']['query'].shape == item['inputs']['support'][0].shape == (3, 476, 476)
+    assert item['data_samples']['query'].gt_sem_seg.data.shape[1:] == (HEIGHT, WIDTH)
+
+
+def test_a_pipeline_without_geometry_gets_one():
+    image, labels, pack = (dict(type=t) for t in ('LoadFewShotImage', 'LoadFewShotAnnotations', 'PackEpisodeInputs'))
+    new = dict(type='SquashResize', size=9)
+    clahe = dict(type='CLAHE')
+    assert arrange([image, clahe, labels, pack], new, labels_first=False) == [image, clahe, new, labels, pack]
+    assert arrange([image, clahe, labels, pack], new, labels_first=True) == [image, clahe, labels, new, pack]
+    assert arrange([], new, labels_first=True) == [image, labels, new, pack]
+
+
+class Coco20iOfMine(COCO20iDataset):
+    """What a user derives."""
+
+
+def test_what_differs_on_a_data_set_holds_for_its_subclasses(monkeypatch):
+    monkeypatch.setitem(DATASETS.module_dict, 'Coco20iOfMine', Coco20iOfMine)
+    cfg = Config.fromfile(DATA / 'coco20i_episodes.py')
+    cfg.test_dataloader.dataset.dataset.type = 'mmfss.Coco20iOfMine'
+    cfg.test_protocol = read_preset('hdmnet')
+    cfg.test_protocol.datasets.Coco20iOfMine = dict(sampling=dict(episodes=7))
+    cfg.test_protocol.datasets.Pascal5iDataset = dict(sampling=dict(episodes=8))
+    apply_protocol(cfg)
+    assert cfg.test_dataloader.dataset.protocol.episodes == 7
+    assert cfg.test_dataloader.dataset.support_pipeline[2].size == 633
+    cfg.test_protocol.datasets.Nowhere = dict(sampling=dict(episodes=7))
+    with pytest.raises(ValueError, match='datasets.Nowhere must be a registered data set'):
+        apply_protocol(cfg)
+
+
 def test_other_folds_than_the_protocols_are_refused():
     cfg = Config.fromfile(DATA / 'coco20i_episodes.py')
     cfg.test_dataloader.dataset.dataset.scheme = 'panet'
-    with pytest.raises(ValueError, match="bam is defined on COCO-20i's 'fwb' folds"):
+    with pytest.raises(
+        ValueError, match="bam is defined on COCO20iDataset with scheme='fwb', but .* has scheme='panet'"
+    ):
         apply_protocol(cfg, 'bam')
     apply_protocol(cfg, 'balanced')
 

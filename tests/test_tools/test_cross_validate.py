@@ -30,7 +30,7 @@ with open(root.parent / 'calls.txt', 'a') as file:
 print('mmengine - INFO - Iter(train) [ 50/100]  lr: 1.0e-02  eta: 0:00:01  time: 1')
 if (root.parent / f'break{fold}').exists():
     sys.exit('the disk is full of cats')
-work = root / f'msanet/fold{fold}'
+work = root / (f'msanet/fold{fold}' + (f'_{option("--shots")}' if option('--shots') else ''))
 """
 TRAIN = (
     TOOL
@@ -71,7 +71,7 @@ def tool(tmp_path, monkeypatch):
     ):
         (tmp_path / name).write_text(text.replace('PYTHON', sys.executable))
         (tmp_path / name).chmod(0o755)
-    for variable in ('FOLD', 'MMFSS_DATA_ROOT', 'MMFSS_WORK_ROOT', 'MMFSS_CANDIDATE_AREA'):
+    for variable in ('FOLD', 'SHOTS', 'MMFSS_DATA_ROOT', 'MMFSS_WORK_ROOT', 'MMFSS_CANDIDATE_AREA'):
         monkeypatch.setenv(variable, '')  # put back afterwards
         monkeypatch.delenv(variable)
     monkeypatch.setattr(module, '_TOOLS', tmp_path)
@@ -183,9 +183,28 @@ def test_another_config_is_refused(tool, tmp_path):
         tool.run('--folds', '0')
 
 
+def test_other_shots_have_folders_of_their_own(tool, tmp_path, capsys):
+    text = (tmp_path / 'cfg.py').read_text()
+    (tmp_path / 'cfg.py').write_text(
+        "shots = int('{{$SHOTS:1}}')\n" + text.replace("fold{fold}'", "fold{fold}_{shots}'")
+    )
+    tool.run('--folds', '0', '--shots', '5')
+    lines = (tmp_path / 'calls.txt').read_text().splitlines()
+    assert all('--shots 5' in line for line in lines) and 'msanet/fold0_5/' in lines[1]
+    assert (tmp_path / 'work/cross_validation/cfg_5shot/table.md').is_file()
+    (tmp_path / 'cfg.py').write_text('shots = 5\n' + text)
+    with pytest.raises(SystemExit, match='--shots 3 has no effect.*whose shots are 5'):
+        tool.run('--folds', '0', '--shots', '3')
+
+
 @pytest.mark.parametrize(
     'options, message',
-    [(['--protocols', 'bamm'], 'no protocol bamm'), (['--gpus', '0'], '--gpus'), (['--outputs', 'x'], 'none of the')],
+    [
+        (['--protocols', 'bamm'], 'no protocol bamm'),
+        (['--gpus', '0'], '--gpus'),
+        (['--shots', '0'], '--shots'),
+        (['--outputs', 'x'], 'none of the'),
+    ],
 )
 def test_wrong_options(tool, tmp_path, capsys, options, message):
     with pytest.raises(SystemExit) as error:

@@ -24,9 +24,18 @@ def untouched_environment(monkeypatch):
         monkeypatch.delenv(name)
 
 
-def config(*args):
-    parser = tool('train').make_parser()
-    return load_config(parser.parse_args([str(CONFIGS / 'tiny_1shot.py'), *args]), parser)
+def config(*args, name='tiny_1shot'):
+    module = tool('train')
+    parser = module.make_parser()
+    args = parser.parse_args([str(CONFIGS / f'{name}.py'), *args])
+    cfg = load_config(args, parser)
+    module.check_shots(cfg, args, parser)
+    return cfg
+
+
+def shots(cfg):
+    """Supports of an episode in training, validation and test."""
+    return [cfg[f'{phase}_dataloader'].dataset.shots for phase in ('train', 'val', 'test')]
 
 
 def test_fold_and_roots_reach_every_field_computed_from_them():
@@ -68,13 +77,45 @@ def test_a_missing_config_is_named(capsys):
     assert 'configs/nowhere.py' in capsys.readouterr().err
 
 
-def make_test_config(tmp_path, *args, checkpoint=True):
+def test_shots_reach_all_data_and_the_work_dir():
+    cfg = config('--shots', '3', '--fold', '2')
+    assert shots(cfg) == [3, 3, 3] and cfg.shots == 3
+    assert cfg.work_dir == 'work_dirs/tiny_1shot/fold2_3shot'
+    assert cfg.base_learner.checkpoint.endswith('tiny_base/fold2/base_learner.pth')
+    assert shots(config('--shots', '5', name='tiny_5shot')) == [5, 5, 5]
+
+
+@pytest.mark.parametrize(
+    'name, options, message',
+    [
+        ('tiny_5shot', ['--shots', '3'], 'whose field shots is 5'),
+        ('tiny_base', ['--shots', '3'], 'no EpisodicDataset'),
+        ('tiny_1shot', ['--shots', '0'], 'at least 1 support'),
+        ('tiny_1shot', ['--cfg-options', 'shots=3'], 'use --shots 3'),
+    ],
+)
+def test_shots_that_cannot_be_trained_are_refused(name, options, message, capsys):
+    with pytest.raises(SystemExit):
+        config(*options, name=name)
+    assert message in capsys.readouterr().err
+
+
+def test_weights_of_five_shots_are_tested_with_any_number(tmp_path):
+    cfg = make_test_config(tmp_path, '--shots', '3', name='tiny_5shot')
+    assert shots(cfg) == [5, 5, 3] and cfg.work_dir == 'work_dirs/tiny_5shot/fold0_3shot'
+    assert cfg.model.decode_head.shot_weighting.shots == 5  # as the checkpoint
+    cfg = make_test_config(tmp_path, '--shots', '5', '--protocol', 'bam')
+    assert cfg.test_dataloader.dataset.shots == 5 and cfg.work_dir == 'work_dirs/tiny_1shot/fold0_5shot'
+    assert make_test_config(tmp_path, '--shots', '3', '--work-dir', 'mine', name='tiny_5shot').work_dir == 'mine'
+
+
+def make_test_config(tmp_path, *args, checkpoint=True, name='tiny_1shot'):
     """The config that test.py makes."""
     if checkpoint:
         (tmp_path / 'epoch_1.pth').touch()
     module = tool('test')
     parser = module.make_parser()
-    args = parser.parse_args([str(CONFIGS / 'tiny_1shot.py'), str(tmp_path / 'epoch_1.pth'), *args])
+    args = parser.parse_args([str(CONFIGS / f'{name}.py'), str(tmp_path / 'epoch_1.pth'), *args])
     assert isinstance(args, argparse.Namespace)
     cfg = load_config(args, parser)
     module.apply_test_options(cfg, args, parser)

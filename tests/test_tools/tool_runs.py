@@ -8,7 +8,7 @@ from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[2]
 CONFIGS = REPO / 'tests' / 'configs'
-OURS = ('FOLD', 'MMFSS_DATA_ROOT', 'MMFSS_CANDIDATE_AREA', 'MMFSS_WORK_ROOT')
+OURS = ('FOLD', 'SHOTS', 'MMFSS_DATA_ROOT', 'MMFSS_CANDIDATE_AREA', 'MMFSS_WORK_ROOT')
 LAUNCHER = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_PORT', 'MASTER_ADDR')
 
 

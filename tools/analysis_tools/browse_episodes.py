@@ -20,7 +20,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from mmfss.datasets import EpisodicDataset
-from mmfss.engine.cli import add_run_options, load_config
+from mmfss.engine.cli import add_run_options, add_shots_option, load_config
 from mmfss.registry import DATASETS
 from mmfss.utils.configs import type_name
 from mmfss.visualization import EpisodeVisualizer
@@ -49,6 +49,7 @@ def parse_args(argv: list[str] | None = None) -> tuple[argparse.Namespace, argpa
     parser.add_argument('--height', type=int, default=200, help='height of an image, pixels (200)')
     parser.add_argument('--seed', type=int, default=0, help='of the choice of episodes and of the augmentation (0)')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/browse'), help='folder (work_dirs/browse)')
+    add_shots_option(parser)
     add_run_options(parser)
     args = parser.parse_args(argv)
     if min(args.num, args.page, args.columns) < 1 or args.height < 50:

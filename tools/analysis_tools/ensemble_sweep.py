@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 from tqdm import tqdm
 
-from mmfss.engine.cli import add_run_options, load_config
+from mmfss.engine.cli import add_run_options, add_shots_option, load_config
 from mmfss.engine.model_loading import load_model
 from mmfss.evaluation.functional import confusion
 
@@ -74,6 +74,7 @@ def main() -> None:
     parser.add_argument('config', help='config of a BaseLearnerEnsemble')
     parser.add_argument('checkpoint')
     parser.add_argument('--episodes', type=int, default=240, help='test episodes to score (240)')
+    add_shots_option(parser)
     add_run_options(parser)
     args = parser.parse_args()
     model, loader = build(load_config(args, parser), args.checkpoint)

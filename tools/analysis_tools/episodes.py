@@ -21,7 +21,7 @@ from mmengine.logging import MMLogger
 from prettytable import PrettyTable
 
 from mmfss.datasets import Episode, EpisodicDataset, episodes_hash, read_episodes, write_episodes
-from mmfss.engine.cli import add_run_options, load_config
+from mmfss.engine.cli import add_run_options, add_shots_option, load_config
 from mmfss.registry import DATASETS
 
 
@@ -32,6 +32,7 @@ def parse_args(argv: list[str] | None = None) -> tuple[argparse.Namespace, argpa
     parser.add_argument('--split', choices=['val', 'test'], default='test', help='which dataloader (default: test)')
     parser.add_argument('--episodes-file', metavar='FILE', help='check this list against the data of the config')
     parser.add_argument('--out', metavar='FILE', help='write the list to this file (JSON lines)')
+    add_shots_option(parser)
     add_run_options(parser)
     args = parser.parse_args(argv)
     if args.config.endswith('.jsonl') and (args.out or args.protocol or args.episodes_file):

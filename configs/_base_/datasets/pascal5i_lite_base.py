@@ -1,15 +1,13 @@
-# PASCAL-5i, background and base classes of a fold (stage 1) for machines without a GPU.
-fold = int('{{$FOLD:0}}')  # --fold
-data_root = '{{$MMFSS_DATA_ROOT:data/VOCdevkit/VOC2012}}'  # --data-root
-# VOC2012's own train.txt holds 1,464 images; the published list of 5,953 adds SBD's.
+# PASCAL-5i, background and base classes of a fold (stage 1) for machines without a GPU: small images.
+_base_ = './pascal5i_base.py'
+
+# VOC2012's own 1,464 images are enough for a first look. For the published list of 5,953 set MMFSS_TRAIN_LIST to
+# ImageSets/Segmentation/train_5953.txt.
 train_list = '{{$MMFSS_TRAIN_LIST:ImageSets/Segmentation/train.txt}}'
-val_list = 'ImageSets/Segmentation/val.txt'
 
 crop_size = 257
 image_mean = (127.0, 127.0, 127.0)  # BGR; fills what rotation and crop leave empty
 
-# Novel classes are background here: `labels='base'` relabels when annotations are loaded. All
-# images of the list are used, those with novel classes too.
 train_pipeline = [
     dict(type='LoadFewShotImage'),
     dict(type='mmseg.LoadAnnotations'),
@@ -29,41 +27,6 @@ test_pipeline = [
 
 total_batch_size = 8  # of one step, divided among the processes
 train_dataloader = dict(
-    batch_size=total_batch_size,
-    num_workers=2,
-    persistent_workers=True,
-    drop_last=True,  # a last batch of one image would break BatchNorm on 1x1 features
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(
-        type='Pascal5iDataset',
-        data_root=data_root,
-        ann_file=train_list,
-        fold=fold,
-        phase='train',
-        labels='base',
-        image_filter='none',
-        pipeline=train_pipeline,
-    ),
+    batch_size=total_batch_size, num_workers=2, dataset=dict(ann_file=train_list, pipeline=train_pipeline)
 )
-
-val_dataloader = dict(
-    batch_size=1,
-    num_workers=2,
-    persistent_workers=True,
-    drop_last=False,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='Pascal5iDataset',
-        data_root=data_root,
-        ann_file=val_list,
-        fold=fold,
-        phase='val',
-        labels='base',
-        image_filter='none',
-        pipeline=test_pipeline,
-    ),
-)
-test_dataloader = val_dataloader
-
-val_evaluator = dict(type='mmseg.IoUMetric', iou_metrics=['mIoU'])
-test_evaluator = val_evaluator
+val_dataloader = test_dataloader = dict(num_workers=2, dataset=dict(pipeline=test_pipeline))

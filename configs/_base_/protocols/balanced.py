@@ -6,6 +6,5 @@ test_protocol = dict(
     geometry=dict(type='ResizeLongSide', size=473),
     ground_truth='original',
     support_ignore='ignore',
-    coco_scheme=None,  # any folds
-    coco=dict(geometry=dict(size=641)),
+    datasets=dict(COCO20iDataset=dict(geometry=dict(size=641))),
 )

@@ -7,6 +7,6 @@ test_protocol = dict(
     geometry=dict(type='ResizeLongSide', size=473),  # keep the aspect, fill up to a square
     ground_truth='original',  # size at which scores are judged
     support_ignore='ignore',  # 255 in a support is neither foreground nor background
-    coco_scheme='fwb',
-    coco=dict(geometry=dict(size=641)),
+    # What differs on a data set and its subclasses; `requires`: arguments of it that the protocol is defined on.
+    datasets=dict(COCO20iDataset=dict(requires=dict(scheme='fwb'), geometry=dict(size=641))),
 )

@@ -5,6 +5,7 @@ test_protocol = dict(
     geometry=dict(type='ResizeLongSide', size=473),
     ground_truth='original',
     support_ignore='ignore',
-    coco_scheme='fwb',
-    coco=dict(sampling=dict(episodes=10000), geometry=dict(size=633)),
+    datasets=dict(
+        COCO20iDataset=dict(requires=dict(scheme='fwb'), sampling=dict(episodes=10000), geometry=dict(size=633))
+    ),
 )

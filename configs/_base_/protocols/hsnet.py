@@ -6,6 +6,5 @@ test_protocol = dict(
     geometry=dict(type='SquashResize', size=400),
     ground_truth='network',  # the query's mask is resized with the image, nearest
     support_ignore='background',  # 255 in a support counts as background
-    coco_scheme='fwb',
-    coco=dict(sampling=dict(order='class')),
+    datasets=dict(COCO20iDataset=dict(requires=dict(scheme='fwb'), sampling=dict(order='class'))),
 )

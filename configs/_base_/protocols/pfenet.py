@@ -6,6 +6,7 @@ test_protocol = dict(
     geometry=dict(type='ResizeLongSide', size=473),
     ground_truth='original',
     support_ignore='ignore',
-    coco_scheme='fwb',
-    coco=dict(sampling=dict(episodes=20000), geometry=dict(size=641)),
+    datasets=dict(
+        COCO20iDataset=dict(requires=dict(scheme='fwb'), sampling=dict(episodes=20000), geometry=dict(size=641))
+    ),
 )

@@ -1,6 +1,6 @@
 # The meta learner alone: no base head, no ensemble. The backbone is still stage 1's.
 _base_ = '../r101_pascal_1shot.py'
-work_dir = f'{_base_.work_root}/msanet/ablations/r101_pascal_1shot_meta/fold{_base_.fold}'
+work_dir = f'{_base_.work_root}/msanet/ablations/r101_pascal_1shot_meta/{_base_.run_name}'
 
 model = dict(
     _delete_=True,

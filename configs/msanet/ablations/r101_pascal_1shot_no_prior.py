@@ -1,5 +1,5 @@
 # Table 3 of the paper: without the prior mask.
 _base_ = '../r101_pascal_1shot.py'
-work_dir = f'{_base_.work_root}/msanet/ablations/r101_pascal_1shot_no_prior/fold{_base_.fold}'
+work_dir = f'{_base_.work_root}/msanet/ablations/r101_pascal_1shot_no_prior/{_base_.run_name}'
 
 model = dict(decode_head=dict(parts=('prototype', 'similarity', 'attention')))

@@ -5,7 +5,7 @@ All are made from the support's mask, of each connected component on its own, at
 """
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -168,31 +168,3 @@ class WeakAnnotation(BaseTransform):
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(kind={self.kind!r}, width={self.width}, radius={self.radius})'
-
-
-def annotated(transforms: Sequence, annotation: str | dict) -> list:
-    """A support pipeline with a weak annotation behind the loading of the mask.
-
-    Args:
-        transforms: Built transforms.
-        annotation: A kind, or ``dict(kind=..., ...)`` with arguments of :class:`WeakAnnotation`.
-
-    Raises:
-        ValueError: The pipeline loads no mask, or holds a WeakAnnotation already.
-    """
-    options = dict(kind=annotation) if isinstance(annotation, str) else dict(annotation)
-    options.pop('type', None)
-    names = [type(step).__name__ for step in transforms]
-    if 'WeakAnnotation' in names or 'LoadFewShotAnnotations' not in names:
-        raise ValueError(
-            '`support_annotation` puts a WeakAnnotation behind LoadFewShotAnnotations in '
-            f'`support_pipeline`, which holds {names}: give one of the two, and load the mask there.'
-        )
-    place = names.index('LoadFewShotAnnotations') + 1
-    return [*transforms[:place], WeakAnnotation(**options), *transforms[place:]]
-
-
-def annotation_kind(transforms: Sequence) -> str:
-    """Which kind of annotation a built support pipeline gives."""
-    kinds = [step.kind for step in transforms if isinstance(step, WeakAnnotation)]
-    return kinds[0] if kinds else 'mask'
