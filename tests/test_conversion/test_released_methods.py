@@ -21,7 +21,8 @@ def test_methods_are_recognised_by_their_weights():
     assert recognise(state).name == 'msanet'
     assert recognise({f'module.{k}': v for k, v in state.items()}).name == 'msanet'
     assert recognise(base_learner(state)).name == 'pspnet'
-    for other in (imagenet(released('r50')), bam(state), {}):
+    assert recognise(bam(state)).name == 'bam'
+    for other in (imagenet(released('r50')), {}):
         with pytest.raises(ConversionError, match='of no known method .*MSANet'):
             recognise(other)
 

@@ -46,7 +46,7 @@ def test_loading_makes_both_label_maps(voc):
     out = LoadFewShotAnnotations(with_base=True)(LoadFewShotImage()(info))
     raw = np.asarray(Image.open(png(voc, 'val_01_3')))
     assert out['img'].dtype == np.float32 and out['ori_shape'] == (HEIGHT, WIDTH)
-    assert out['seg_fields'] == ['gt_seg_map', 'gt_base_map']
+    assert out['seg_fields'] == ['padding_map', 'gt_seg_map', 'gt_base_map']
     assert np.array_equal(out['gt_seg_map'] == 1, raw == 1)
     assert np.array_equal(out['gt_seg_map'] == 255, raw == 255)
     assert np.array_equal(out['gt_base_map'] == 1, raw == 2)

@@ -9,12 +9,12 @@
 
 import io
 
-import golden
 import pytest
 import torch
 import toys
 from torch import Tensor, nn
 
+from mmfss.conversion.parity import undropped
 from mmfss.models.layers import resize
 from mmfss.structures import SupportBank
 
@@ -237,7 +237,7 @@ class ModelTester:
 
     @pytest.mark.parametrize('dtype', ['bfloat16', 'float16'])
     def test_loss_under_autocast(self, model, dtype):
-        golden.undropped(model).train()
+        undropped(model).train()
         inputs, queries = toys.episodes(2, self.shots, self.size), toys.samples(2, self.size)
         expected = model(inputs, queries, mode='loss')
         with torch.autocast('cpu', getattr(torch, dtype)):

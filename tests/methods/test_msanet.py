@@ -1,6 +1,8 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
-"""Every method of mmfss through the model tester."""
+"""MSANet through the model tester, and against the released code."""
 
+import golden
+import pytest
 import toys
 from model_tester import ModelTester
 
@@ -37,13 +39,6 @@ class TestMSANetOnVGG(ModelTester):
     base_head = dict(toys.BASE_HEAD, type='NarrowPSPHead', in_channels=16, pyramid_channels=4)
 
 
-class TestPrototypeHead(ModelTester):
-    head = dict(type='PrototypeHead')
-    ignores_void = False
-    learned = False
-
-
-class TestPriorMaskHead(ModelTester):
-    head = dict(type='PriorMaskHead')
-    learned = False
-    batch_tolerance = 3e-5  # stretching a narrow range of cosines to 0..1 stretches the backbone's rounding too
+@pytest.mark.parametrize('case', golden.cases('msanet'))
+def test_golden_case(case):
+    golden.assert_parity(case)
