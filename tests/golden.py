@@ -105,7 +105,7 @@ def build(case: str, folder: Path = FOLDER) -> nn.Module:
     """The model with the reference weights, loaded strictly."""
     from mmengine.registry import DefaultScope
 
-    from mmfss.models.conversion import rename_msanet_keys
+    from mmfss.conversion.msanet import rename_msanet_keys
     from mmfss.registry import MODELS
 
     with DefaultScope.overwrite_default_scope('mmfss'):
@@ -163,7 +163,7 @@ def compare(case: str, folder: Path = FOLDER) -> dict[str, float]:
 
 
 def _compare_gradients(model: nn.Module, released: dict[str, Tensor]) -> dict[str, float]:
-    from mmfss.models.conversion import rename_msanet_keys
+    from mmfss.conversion.msanet import rename_msanet_keys
 
     expected, _ = rename_msanet_keys(released)
     learned = {name: p for name, p in model.named_parameters() if p.requires_grad}

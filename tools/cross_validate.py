@@ -21,12 +21,13 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from mmfss.engine.cross_validation import FoldState, Variant, all_folds, markdown, summary, write_text
+from mmfss.engine.cross_validation import FoldState, Variant, all_folds, markdown, summary
 from mmfss.engine.protocol_presets import protocol_name, read_preset
-from mmfss.engine.stages import resolve_config
 from mmfss.engine.step_progress import StepProgress
 from mmfss.engine.subprocesses import run_logged
 from mmfss.evaluation.report import read_report
+from mmfss.utils.configs import resolve_config
+from mmfss.utils.files import atomic_write_json, atomic_write_text
 
 _TOOLS = Path(__file__).resolve().parent
 _OWN = 'config'  # the protocol that the config names itself
@@ -217,8 +218,8 @@ def main(argv: list[str] | None = None) -> None:
                 reports[variant][fold.number] = fold.test(variant)
         found = summary(args.config, reports, args.outputs)
         table = markdown(found)
-        write_text(out / 'table.md', table)
-        write_text(out / 'table.json', found)
+        atomic_write_text(table, out / 'table.md')
+        atomic_write_json(found, out / 'table.json')
     except KeyboardInterrupt:
         sys.exit('\ncross_validate: interrupted; the same command goes on from here.')
     except (OSError, ValueError) as error:

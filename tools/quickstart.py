@@ -29,9 +29,10 @@ from mmfss.datasets import ShapesDataset
 from mmfss.datasets.synthetic import ShapesSpec, generate_shapes
 from mmfss.datasets.synthetic.writer import read_identity
 from mmfss.engine.launch import find_last_checkpoint
-from mmfss.engine.stages import resolve_config
 from mmfss.engine.subprocesses import run_logged
 from mmfss.evaluation.report import read_report
+from mmfss.utils.configs import resolve_config
+from mmfss.utils.files import atomic_write_json
 
 ROWS = ('all-foreground', 'prototype', 'prior', 'meta', 'final')
 SHEETS = 12  # test episodes drawn
@@ -80,10 +81,7 @@ class Seed:
     def remember(self, **facts: str) -> None:
         """Note what is done, for the next call."""
         self.state.update(facts)
-        self.work_root.mkdir(parents=True, exist_ok=True)
-        unfinished = self.state_file.with_suffix('.tmp')
-        unfinished.write_text(json.dumps(self.state, indent=1) + '\n')
-        os.replace(unfinished, self.state_file)
+        atomic_write_json(self.state, self.state_file)
 
     def steps(self) -> list[str]:
         """What is still to do, in order."""

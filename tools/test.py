@@ -3,12 +3,12 @@
 """Test a few-shot segmentor on the novel classes of its fold."""
 
 import argparse
-from pathlib import Path
 
 from mmengine.config import Config
 
 from mmfss.engine.cli import add_episode_options, add_run_options, apply_episode_options, load_config
 from mmfss.engine.launch import build_runner, init_launcher
+from mmfss.utils.weights import is_missing
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -27,7 +27,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def apply_test_options(cfg: Config, args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     """Put this tool's options into the config."""
-    if '://' not in args.checkpoint and not Path(args.checkpoint).is_file():
+    if is_missing(args.checkpoint):
         parser.error(f'there is no checkpoint {args.checkpoint}')
     cfg.load_from = args.checkpoint
     if args.show or args.show_dir:

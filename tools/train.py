@@ -3,13 +3,13 @@
 """Train a few-shot segmentor: stage 1 (the base learner) when it is missing, then stage 2."""
 
 import argparse
-from pathlib import Path
 
 from mmengine.config import Config
 
 from mmfss.engine.cli import add_run_options, add_shots_option, load_config
 from mmfss.engine.launch import build_runner, enable_amp, enable_resume, init_launcher
 from mmfss.engine.stages import ensure_base_learner
+from mmfss.utils.weights import is_missing
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -42,7 +42,7 @@ def main() -> None:
     cfg = load_config(args, parser)
     check_shots(cfg, args, parser)
     init_launcher(cfg, args.launcher)
-    if cfg.get('load_from') and '://' not in cfg.load_from and not Path(cfg.load_from).is_file():
+    if cfg.get('load_from') and is_missing(cfg.load_from):
         parser.error(
             f'load_from={cfg.load_from} does not exist: train the config that leaves it first (the head of '
             f'{args.config} names it), or set --cfg-options load_from=FILE'

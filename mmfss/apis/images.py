@@ -10,7 +10,7 @@ import numpy as np
 from mmcv.transforms import LoadImageFromFile
 from PIL import Image, ImageOps
 
-from mmfss.datasets.transforms import CorruptFileError
+from mmfss.datasets.transforms import CorruptFileError, start_padding_map
 
 ImageLike = str | PathLike | np.ndarray | Image.Image
 
@@ -81,8 +81,8 @@ def load_image(image: ImageLike, loader: LoadImageFromFile, name: str) -> dict:
         raise TypeError(f'{name} is a {type(image).__name__}; give a path, an (H, W, 3) uint8 RGB array or a PIL image')
     shape = array.shape[:2]
     bgr = np.ascontiguousarray(array[..., ::-1])
-    return dict(
-        img=bgr.astype(np.float32) if loader.to_float32 else bgr, img_shape=shape, ori_shape=shape, img_path=name
+    return start_padding_map(
+        dict(img=bgr.astype(np.float32) if loader.to_float32 else bgr, img_shape=shape, ori_shape=shape, img_path=name)
     )
 
 

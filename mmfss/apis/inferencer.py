@@ -19,9 +19,10 @@ from mmengine.visualization import Visualizer
 from tqdm import tqdm
 
 from mmfss.structures import SupportBank
+from mmfss.utils.configs import find_config
 
 from .images import ImageLike, load_image, rgb
-from .model import Geometry, build_model, find_config
+from .model import Geometry, build_model
 from .queries import NameBook, Query, find_queries
 from .registered_class import RegisteredClass
 from .results import SegmentationResult, mask_from_scores, to_half
@@ -96,14 +97,15 @@ class FewShotInferencer:
             bank, digest = self._encode(image, mask, f"support {number} of class '{name}'")
             banks.append(bank)
             key.update(digest)
-        return RegisteredClass(name, SupportBank.stack_shots(banks), key.hexdigest())
+        bank = self.model.finish(SupportBank.stack_shots(banks))
+        return RegisteredClass(name, bank, key.hexdigest())
 
     def extend(self, registered: RegisteredClass, images, masks) -> RegisteredClass:
         """A registered class with further supports; see :meth:`register`."""
         self.check(registered)
         more = self.register(registered.name, images, masks)
         key = hashlib.blake2b(f'{registered.key} {more.key}'.encode(), digest_size=12).hexdigest()
-        bank = registered.bank.to(self.device).extend(more.bank)
+        bank = self.model.finish(registered.bank.to(self.device).extend(more.bank))
         return RegisteredClass(registered.name, bank, key)
 
     def check(self, registered: RegisteredClass) -> None:
@@ -140,8 +142,8 @@ class FewShotInferencer:
                 f'left at the size of the network ({labels.shape[-1]}x{labels.shape[-2]}). Cut out the '
                 'part of the image around it'
             )
-        inputs = self.model.data_preprocessor.normalize(packed['inputs'].to(self.device))  # (3, h, w)
-        bank = self.model.encode_support(inputs[None, None], labels[None].to(self.device))
+        images, labels = self.model.data_preprocessor.support_inputs([packed['inputs']], [packed['data_samples']])
+        bank = self.model.encode_support(images[None], labels[None])  # (1, 1, 3, h, w), (1, 1, h, w)
         return bank, hashlib.blake2b(rgb(loaded).tobytes() + mask.tobytes(), digest_size=12).digest()
 
     # ------------------------------------------------------------------ queries
@@ -275,9 +277,10 @@ class FewShotInferencer:
         # A geometry that keeps the aspect may give images of several sizes.
         for size, group in groupby(prepared, key=lambda item: tuple(item[2]['inputs'].shape[-2:])):
             group = list(group)
-            inputs = torch.stack([packed['inputs'] for _, _, packed in group]).to(self.device)  # (B, 3, h, w)
-            features = self.model.extract_feat(self.model.data_preprocessor.normalize(inputs))
-            finals = [self.model.segment(features, bank)['final'] for bank in banks]  # N x (B, 2, h', w')
+            images, samples = ([packed[key] for _, _, packed in group] for key in ('inputs', 'data_samples'))
+            inputs = self.model.data_preprocessor.query_inputs(images, samples)
+            found = self.model.segment_images(inputs['query'], banks, inputs['query_padding'], inputs['episode_seed'])
+            finals = [scores['final'] for scores in found]  # N x (B, 2, h', w')
             for row, (query, image, packed) in enumerate(group):
                 restored = (self.model.restore(final[row : row + 1], size, packed['data_samples']) for final in finals)
                 scores = [to_half(self.model.foreground_probability(final[None])) for final in restored]

@@ -1,7 +1,6 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """A trained model as inference needs it: config by path or name, weights, fingerprint, test geometry."""
 
-import difflib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -13,10 +12,8 @@ from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config
 from torch import nn
 
-import mmfss
 from mmfss.datasets.pipelines import ANNOTATION, IMAGE, SCORING, WEAK, build_transforms, step_kind
 from mmfss.engine.model_loading import load_model
-from mmfss.engine.stages import resolve_config
 
 # Fields of a model config that leave what it computes for a user's image as it is.
 _WITHOUT_EFFECT = (
@@ -29,41 +26,6 @@ _WITHOUT_EFFECT = (
     'test_cfg',
     'init_cfg',
 )
-
-
-def find_config(config: str | Path | Config) -> Config:
-    """A config from itself, its path, or a model name such as 'lite0_pascal_1shot' or 'msanet/lite0_pascal_1shot'.
-
-    Raises:
-        FileNotFoundError: when there is none, with the names that are near.
-        ValueError: when several configs have the name.
-    """
-    if isinstance(config, Config):
-        return config
-    if Path(config).suffix == '.py':
-        return Config.fromfile(resolve_config(config))
-    named = _shipped_configs()
-    found = [name for name in named if name == str(config) or name.endswith(f'/{config}')]
-    if len(found) > 1:
-        raise ValueError(f"several configs are called '{config}': {', '.join(found)}. Give one of these names")
-    if not found:
-        short = {name.split('/')[-1]: name for name in named}
-        near = difflib.get_close_matches(str(config).split('/')[-1], short, 3, 0.4)
-        raise FileNotFoundError(
-            f"there is no model '{config}'. Near are: {', '.join(near) or 'none'}. Give the path "
-            'of a config file (.py), or a name below configs/'
-        )
-    return Config.fromfile(named[found[0]])
-
-
-def _shipped_configs() -> dict[str, Path]:
-    """Name ('msanet/r50_pascal_1shot') -> path; of the working folder, the repository and the installed package."""
-    package, found = Path(mmfss.__file__).parent, {}
-    for root in (Path('configs'), package.parent / 'configs', package / '.mim' / 'configs'):
-        for path in sorted(root.rglob('*.py')):
-            if '_base_' not in path.parts:
-                found.setdefault(path.relative_to(root).with_suffix('').as_posix(), path)
-    return found
 
 
 def build_model(cfg: Config, checkpoint: str | Path, device: str | None) -> nn.Module:
@@ -150,5 +112,5 @@ class Geometry:
                 results = step(results)
             elif mask is not None:
                 results['gt_seg_map'] = mask
-                results.setdefault('seg_fields', []).append('gt_seg_map')
+                results['seg_fields'] = [*results.get('seg_fields', ()), 'gt_seg_map']
         return results

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from mmfss.engine.safe_io import atomic_torch_save
 from mmfss.structures import SupportBank
+from mmfss.utils.files import atomic_torch_save
 
 CURE = 'Free some space or save it elsewhere'
 
@@ -43,10 +43,7 @@ class RegisteredClass:
         Raises:
             OSError: when it cannot be written.
         """
-        tensors = {name: t.contiguous().cpu() for name, t in self.bank.tensors.items()}
-        atomic_torch_save(
-            dict(name=self.name, key=self.key, fingerprint=self.bank.fingerprint, tensors=tensors), path, CURE
-        )
+        atomic_torch_save(dict(name=self.name, key=self.key, **self.bank.state()), path, CURE)
 
     @classmethod
     def load(cls, path: str | Path) -> 'RegisteredClass':
@@ -65,7 +62,7 @@ class RegisteredClass:
             )
         try:
             content = torch.load(path, map_location='cpu', weights_only=True)
-            bank = SupportBank(content['tensors'], content['fingerprint'])
+            bank = SupportBank.from_state(content)
         except Exception as error:  # torch, pickle and zip each have their own
             raise ValueError(
                 f'{path} is no bank ({type(error).__name__}). A checkpoint is not one; register the class '

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-IGNORE = 255
+from mmfss.datasets.input_checks import IGNORE
+
 POINT_RADIUS = 0.02  # of the longer side: such a disc still covers several pixels of a network's small input
 _KINDS = (
     'a path, an array, a PIL image, or dict(box=...), dict(polygon=...), dict(points=...), dict(mask=..., value=...)'

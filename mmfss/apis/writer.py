@@ -15,7 +15,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from mmfss.datasets.transforms import CorruptFileError
-from mmfss.engine.safe_io import atomic_open, atomic_write, explain_write_error
+from mmfss.utils.files import atomic_open, atomic_path, atomic_write, explain_write_error
 
 from .queries import Query, Video
 from .results import SegmentationResult, palette
@@ -127,8 +127,7 @@ class ResultWriter:
         """
         folder = self.root / 'overlays' / video.name
         path = folder.with_suffix('.mp4') if '.' not in video.name else folder.with_name(f'{video.name}.mp4')
-        half = path.with_name(f'.{path.stem}.half.mp4')
-        try:
+        with atomic_path(path, CURE, keep_suffix=True) as half:  # OpenCV goes by the suffix
             mmcv.frames2video(str(folder), str(half), fps=video.fps, fourcc='mp4v', end=num_frames, show_progress=False)
             # OpenCV's writer is silent about a full disk: count what can be read again.
             written = mmcv.VideoReader(str(half)).frame_cnt if half.is_file() else 0
@@ -136,10 +135,6 @@ class ResultWriter:
                 raise OSError(
                     None, f'could not write the video: {written} of {num_frames} frames are in it. {CURE}', str(path)
                 )
-            os.replace(half, path)
-        finally:
-            with suppress(OSError):
-                half.unlink(missing_ok=True)
         return path
 
     def __enter__(self) -> 'ResultWriter':

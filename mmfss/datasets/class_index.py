@@ -10,7 +10,6 @@ changed file gives another key and a new index.
 import hashlib
 import logging
 import os
-import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,8 @@ from filelock import FileLock, Timeout
 from mmengine.logging import print_log
 from PIL import Image
 from rich.progress import track
+
+from mmfss.utils.files import atomic_savez
 
 FORMAT = 1  # raise it when the stored arrays change meaning: old files are then ignored
 EXIF_ORIENTATION = 274
@@ -270,21 +271,12 @@ def _load(path: Path) -> ClassIndex | None:
 
 
 def _save(index: ClassIndex, path: Path) -> None:
-    """Write to a temporary file and move it into place, so that nobody ever sees half an index."""
-    temporary = None
+    """Keep an index; it is worth no more than a warning when that fails."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        arrays = {field.name: getattr(index, field.name) for field in fields(index)}
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix='.tmp', delete=False) as file:
-            temporary = file.name
-            np.savez_compressed(file, **arrays)
-        os.chmod(temporary, 0o644)  # temporary files are private; other users want the index too
-        os.replace(temporary, path)
+        atomic_savez({field.name: getattr(index, field.name) for field in fields(index)}, path)
     except OSError as error:
-        if temporary is not None and os.path.exists(temporary):
-            os.remove(temporary)
         print_log(
-            f'The class index could not be kept at {path} ({error}): it is made anew at each '
+            f'The class index could not be kept at {path} ({error.__cause__ or error}): it is made anew at each '
             'start. Free disk space or set MMFSS_CACHE to a folder that can be written.',
             'current',
             logging.WARNING,

@@ -7,7 +7,6 @@ An episode names images, not paths, so that a list made on one copy of the data 
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,8 @@ import numpy as np
 
 if TYPE_CHECKING:
     from .few_shot_dataset import FewShotSegDataset
+
+from mmfss.utils.files import atomic_write_text
 
 LIST_FORMAT = 'mmfss-episodes-1'
 
@@ -60,22 +61,12 @@ def write_episodes(path: str | os.PathLike, episodes: Sequence[Episode], header:
         episodes: The episodes, run after run.
         header: What to know about them (protocol, fold, shots ...); format and hash are added.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     lines = [{'format': LIST_FORMAT, **header, 'hash': episodes_hash(episodes)}]
     lines += [
         {'run': e.run, 'episode': e.episode, 'class': e.class_name, 'query': e.query, 'supports': list(e.supports)}
         for e in episodes
     ]
-    file = tempfile.NamedTemporaryFile('w', dir=path.parent, suffix='.tmp', delete=False)
-    try:
-        with file:
-            file.writelines(json.dumps(line) + '\n' for line in lines)
-        os.chmod(file.name, 0o644)
-        os.replace(file.name, path)
-    except BaseException:
-        os.unlink(file.name)
-        raise
+    atomic_write_text(''.join(json.dumps(line) + '\n' for line in lines), Path(path))
 
 
 def read_episodes(path: str | os.PathLike) -> tuple[dict, list[Episode]]:

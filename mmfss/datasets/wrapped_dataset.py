@@ -10,10 +10,9 @@ from mmseg.datasets import BaseSegDataset
 from mmfss.registry import DATASETS
 
 from .class_index import ClassIndex, Entry, load_class_index
+from .folder import BACKGROUND
 from .input_checks import IGNORE
 from .mapped_dataset import MappedFewShotDataset
-
-BACKGROUND = 'background'
 
 
 @DATASETS.register_module()

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from mmseg.models.decode_heads.psp_head import PPM
 from torch import Tensor, nn
 
-from mmfss.models.layers import foreground, resize
+from mmfss.models.layers import resize
 from mmfss.models.layers.dilated_depthwise import DilatedDepthwiseConv2d
 from mmfss.structures import SupportBank
 
@@ -29,12 +29,12 @@ class SupportEncoder(nn.Module):
 
     def encode(self, images: Tensor, masks: Tensor) -> dict[str, Tensor]:
         """As :meth:`forward`, by name."""
-        features = self.model.extract_feat(images)
-        tensors = self.model.decode_head.encode_support(features, foreground(masks).unsqueeze(1))
+        labels = masks.unsqueeze(1)  # (K, 1, H, W)
+        tensors = self.model.decode_head.encode_support(self.model.support_features(images, labels), labels)
         return {name: t.unsqueeze(0) for name, t in tensors.items()}
 
     def forward(self, images: Tensor, masks: Tensor) -> tuple[Tensor, ...]:
-        """(K, 3, H, W) normalised images and (K, H, W) float labels, 1 = foreground -> tensors (1, K, ...)."""
+        """(K, 3, H, W) normalised images and (K, H, W) float labels 0, 1, 255 -> tensors (1, K, ...)."""
         return tuple(self.encode(images, masks).values())
 
 

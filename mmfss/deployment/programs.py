@@ -8,18 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mmfss.engine.safe_io import atomic_write
+from mmfss.utils.files import atomic_write
 
 from .graphs import QuerySegmenter, SupportEncoder
 
 ENCODER, SEGMENTER = 'support_encoder', 'segmenter'
 OPSET = 20
-
-
-def fixed_shots(model: nn.Module) -> int | None:
-    """K where the model's shot weights were learnt for one number of supports; None where any number will do."""
-    weighting = getattr(model.decode_head, 'shot_weighting', None)
-    return None if weighting is None else weighting.layers[0].in_channels
 
 
 def record(
@@ -51,7 +45,8 @@ def record(
         bank = encoder.encode(images, masks)
         segmenter = QuerySegmenter(model, list(bank))
         tensors = tuple(bank.values())
-        lengths = tuple(_open_dims(name, t, shots) for name, t in bank.items())
+        follows = model.decode_head.open_dims()
+        lengths = tuple(_open_dims(follows.get(name, ()), t, shots) for name, t in bank.items())
         programs = {
             ENCODER: torch.export.export(
                 encoder,
@@ -66,15 +61,10 @@ def record(
     return programs, list(bank)
 
 
-def _open_dims(name: str, tensor: Tensor, shots: int | None) -> dict:
-    """Dimensions of a bank's tensor that follow from the supports: K, h and w of maps, the length of kept vectors."""
+def _open_dims(follows: tuple[int, ...], tensor: Tensor, shots: int | None) -> dict:
+    """Dimensions of a bank's tensor that a call may change: K, and what the head says follows from the supports."""
     AUTO = torch.export.Dim.AUTO
-    dims = {} if shots else {1: AUTO}
-    if tensor.dim() == 5:  # (1, K, C, h, w)
-        dims |= {3: AUTO, 4: AUTO}
-    elif name.endswith(('vectors', 'weight', 'valid')):
-        dims[tensor.dim() - 1] = AUTO
-    return dims
+    return ({} if shots else {1: AUTO}) | {tensor.dim() + dim: AUTO for dim in follows}
 
 
 def export_program(program: torch.export.ExportedProgram, path: Path) -> None:

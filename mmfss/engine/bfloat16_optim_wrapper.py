@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from mmengine.optim import OptimWrapper
 from torch import nn
 
-from mmfss.models.layers.precision import autocast_to
 from mmfss.registry import OPTIM_WRAPPERS
+from mmfss.utils.precision import autocast_to
 
 
 @OPTIM_WRAPPERS.register_module()

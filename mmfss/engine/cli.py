@@ -7,9 +7,10 @@ from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
+from mmfss.utils.configs import resolve_config
+
 from .launch import settle_batch_size
 from .protocol_presets import apply_protocol
-from .stages import resolve_config
 
 # option -> (environment variable that configs read, config field that it sets)
 _VARIABLES = {

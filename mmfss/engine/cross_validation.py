@@ -3,7 +3,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from statistics import mean
 from mmengine.config import Config
 
 from mmfss.registry import DATASETS
+from mmfss.utils.files import atomic_write_json
 
 from .launch import find_last_checkpoint
 from .protocol_presets import protocol_name
@@ -112,7 +112,7 @@ class FoldState:
     def remember(self, **facts) -> None:
         """Note what is done, for the next call."""
         self._facts.update(facts)
-        write_text(self.path, self._facts)
+        atomic_write_json(self._facts, self.path)
 
 
 def all_folds(cfg: Config) -> range:
@@ -136,18 +136,6 @@ def all_folds(cfg: Config) -> range:
 
 def _digest(value) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=repr).encode()).hexdigest()[:16]
-
-
-def write_text(path: Path, content: str | dict) -> None:
-    """Write a text, or a dict as JSON, whole or not at all."""
-    text = content if isinstance(content, str) else json.dumps(content, indent=1, ensure_ascii=False) + '\n'
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'.{path.name}.tmp')
-    try:
-        unfinished.write_text(text, encoding='utf-8')
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def summary(config: str, reports: Mapping[Variant, Mapping[int, dict]], outputs: Sequence[str]) -> dict:

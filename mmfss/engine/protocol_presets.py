@@ -15,8 +15,7 @@ from mmengine.logging import print_log
 
 from mmfss.datasets.pipelines import ANNOTATION, GEOMETRY, IMAGE, OTHER, PACKING, WEAK, step_kind
 from mmfss.registry import DATASETS, TASK_UTILS
-
-from .stages import resolve_config
+from mmfss.utils.configs import resolve_config, type_name
 
 PRESETS = ('bam', 'pfenet', 'hdmnet', 'hsnet', 'balanced')
 _FIELDS = {'name', 'sampling', 'geometry', 'ground_truth', 'support_ignore', 'requires', 'datasets'}
@@ -52,7 +51,7 @@ def apply_protocol(cfg: Config, preset: str | None = None, size: int | None = No
             f'test_protocol {name}: the fields are {sorted(_FIELDS)}; wrong or missing: {sorted(unknown)}.'
         )
     loader = copy.deepcopy(cfg.get('test_dataloader'))
-    if loader is None or str(loader.dataset.get('type')).split('.')[-1] != 'EpisodicDataset':
+    if loader is None or type_name(loader.dataset) != 'EpisodicDataset':
         raise ValueError(
             f'The protocol {name} is for episodes: test_dataloader.dataset of {cfg.filename} is no '
             'EpisodicDataset (a stage-1 config?).'

@@ -10,14 +10,11 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, broadcast_object_list, is_main_process
 from mmengine.logging import print_log
-from mmengine.registry import init_default_scope
-from mmengine.runner import CheckpointLoader
 
-import mmfss
-from mmfss.registry import MODELS
+from mmfss.utils.checkpoint_meta import base_learner_differences
+from mmfss.utils.configs import resolve_config, type_name
+from mmfss.utils.weights import read_checkpoint, refusal
 
-from .checkpoint_match import base_learner_differences, model_state, state_differences
-from .hooks.base_learner_checkpoint_hook import KEPT_PREFIXES
 from .launch import (
     build_runner,
     enable_amp,
@@ -65,7 +62,7 @@ def ensure_base_learner(cfg: Config, launcher: str = 'none', resume: bool = Fals
     broadcast_object_list(there)  # one answer for all, or some processes would train alone
     stage1 = _stage1_config(cfg, checkpoint)
     if there[0]:
-        _check_fit(checkpoint, cfg, stage1)
+        _check_fold(checkpoint, cfg)
         _say(f'Base learner: using {checkpoint}.')
         return checkpoint
     if stage1 is None:
@@ -82,21 +79,6 @@ def ensure_base_learner(cfg: Config, launcher: str = 'none', resume: bool = Fals
         )
     _say(f'Stage 1 of 2 is done: {checkpoint}. Stage 2 of 2: training the meta learner.')
     return checkpoint
-
-
-def resolve_config(name: str | Path) -> Path:
-    """Find a config given relative to the working folder, the repository or the installed package.
-
-    Raises:
-        FileNotFoundError: With the places that were tried.
-    """
-    package = Path(mmfss.__file__).parent
-    tried = [Path(name), package.parent / name, package / '.mim' / name]
-    for path in tried:
-        if path.is_file():
-            return path
-    places = ', '.join(str(path) for path in tried)
-    raise FileNotFoundError(f'There is no config {name}: tried {places}.')
 
 
 def _stage1_config(cfg: Config, checkpoint: Path) -> Config | None:
@@ -164,7 +146,7 @@ def _train(stage1: Config, checkpoint: Path, launcher: str, resume: bool, amp: b
 def _add_hook(stage1: Config, filename: str) -> None:
     """Make sure that the file is written at the end, under the name that stage 2 reads."""
     hooks = [*stage1.get('default_hooks', {}).values(), *(stage1.get('custom_hooks') or [])]
-    found = [hook for hook in hooks if str(hook.get('type')).split('.')[-1] == _HOOK]
+    found = [hook for hook in hooks if type_name(hook) == _HOOK]
     for hook in found:
         hook['filename'] = filename
     if not found:
@@ -172,28 +154,25 @@ def _add_hook(stage1: Config, filename: str) -> None:
         stage1.custom_hooks = [*custom, dict(type=f'mmfss.{_HOOK}', filename=filename)]
 
 
-def _check_fit(checkpoint: Path, cfg: Config, stage1: Config | None) -> None:
-    """Refuse a base learner of another fold, network or number of classes before any long work."""
+def _check_fold(checkpoint: Path, cfg: Config) -> None:
+    """Refuse a base learner that cannot be read or is of another fold before any long work.
+
+    Whether its weights fit is asked where they are loaded, when the model of stage 2 is made; the file is read once.
+    """
     try:
-        content = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu')
-    except Exception as error:
+        content = read_checkpoint(checkpoint, hold=True)
+    except Exception as error:  # torch, pickle and zip each have their own
         raise ValueError(
             f'The base learner {checkpoint} cannot be read ({error}). Remove it and '
             'start again: stage 1 will be trained anew.'
         ) from error
-    reasons = base_learner_differences(content.get('meta', {}), dict(fold=cfg.get('fold')))
-    if stage1 is not None:
-        init_default_scope(stage1.get('default_scope', 'mmfss'))
-        expected = MODELS.build(stage1.model).state_dict()
-        reasons += state_differences(
-            {k: v for k, v in expected.items() if k.startswith(KEPT_PREFIXES)},
-            {k: v for k, v in model_state(content).items() if k.startswith(KEPT_PREFIXES)},
-        )
-    if reasons:
+    if reasons := base_learner_differences(content.get('meta', {}), dict(fold=cfg.get('fold'))):
         raise ValueError(
-            f'The base learner {checkpoint} does not fit this config:\n  - '
-            + '\n  - '.join(reasons)
-            + '\nRemove or rename the file to train a new one, or use another --fold or --work-root.'
+            refusal(
+                f'The base learner {checkpoint} does not fit this config',
+                reasons,
+                'Remove or rename the file to train a new one, or use another --fold or --work-root.',
+            )
         )
 
 

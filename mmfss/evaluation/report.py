@@ -9,12 +9,12 @@ tp]`` of every output. IoUs are percent; None means that the class was never dra
 
 import json
 import math
-import os
-import tempfile
 from typing import Any
 
 import numpy as np
 from prettytable import PrettyTable
+
+from mmfss.utils.files import atomic_write_text
 
 from .functional import bootstrap_interval, class_iou, fb_iou, mean_iou
 
@@ -194,21 +194,11 @@ def write_report(report: dict, path: str) -> None:
     Raises:
         OSError: If the folder cannot be written or the disk is full; no half file is left behind.
     """
-    folder = os.path.dirname(os.path.abspath(path))
-    os.makedirs(folder, exist_ok=True)
     head = {key: value for key, value in report.items() if key != 'episodes'}
     text = json.dumps(head, indent=2, ensure_ascii=False)[:-2]
     # One line an episode: a thousand of them stay readable and greppable.
     rows = ',\n    '.join(json.dumps(row, ensure_ascii=False) for row in report['episodes'])
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix='.results_', suffix='.tmp')
-    try:
-        with os.fdopen(handle, 'w', encoding='utf-8') as file:
-            file.write(f'{text},\n  "episodes": [\n    {rows}\n  ]\n}}\n')
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    atomic_write_text(f'{text},\n  "episodes": [\n    {rows}\n  ]\n}}\n', path)
 
 
 def read_report(path: str) -> dict:

@@ -1,10 +1,12 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """Episodes to tensors: the one place that knows how a collated batch becomes the model's input."""
 
+import hashlib
 from collections.abc import Sequence
 
 import torch
 from mmengine.model import BaseDataPreprocessor
+from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from mmfss.registry import MODELS
@@ -41,32 +43,75 @@ class EpisodeDataPreProcessor(BaseDataPreprocessor):
             training (bool): not used; kept for the interface.
 
         Returns:
-            dict: ``inputs`` {query (B, 3, H, W), support (B, K, 3, H, W), support_mask (B, K, H, W) int64} and
+            dict: ``inputs`` {query (B, 3, H, W), support (B, K, 3, H, W), support_mask (B, K, H, W) int64 of 0, 1, 255,
+            query_padding (B, H, W) bool, True where the pipeline left no photograph, episode_seed (B,) int64} and
             ``data_samples``, the B query samples.
 
         Raises:
             ValueError: when queries, or supports with their masks, differ in size.
         """
-        data = self.cast_data(data)
         inputs, samples = data['inputs'], data['data_samples']
-        B, queries = len(inputs['query']), list(inputs['query'])
+        B = len(inputs['query'])
         images = [image for shot in inputs['support'] for image in shot]  # K*B of them
         supports = [sample for shot in samples['support'] for sample in shot]
-        masks = [sample.gt_sem_seg.data.squeeze(0).to(self.mean.device) for sample in supports]
-        self._check_sizes(queries, samples['query'], 'queries')
-        self._check_sizes([*images, *masks], [*supports, *supports], 'supports and their masks')
+        queries = self.query_inputs(inputs['query'], samples['query'])
+        images, labels = self.support_inputs(images, supports)
 
         def shots_last(stacked: Tensor) -> Tensor:  # (K*B, ...) -> (B, K, ...)
             return stacked.unflatten(0, (-1, B)).transpose(0, 1).contiguous()
 
         return dict(
-            inputs=dict(
-                query=self.normalize(torch.stack(queries)),  # (B, 3, H, W)
-                support=shots_last(self.normalize(torch.stack(images))),  # (B, K, 3, H, W)
-                support_mask=shots_last(torch.stack(masks).long()),
-            ),  # (B, K, H, W)
-            data_samples=samples['query'],
+            inputs=dict(**queries, support=shots_last(images), support_mask=shots_last(labels)),
+            data_samples=self.cast_data(samples['query']),
         )
+
+    def query_inputs(self, images: Sequence[Tensor], samples: Sequence[SegDataSample]) -> dict[str, Tensor]:
+        """What the model takes of B packed queries, in training, evaluation and the inferencer alike.
+
+        Args:
+            images (Sequence[Tensor]): B of (3, H, W).
+            samples (Sequence[SegDataSample]): theirs.
+
+        Returns:
+            dict: ``query``, ``query_padding`` and ``episode_seed``, see :meth:`forward`.
+
+        Raises:
+            ValueError: when they differ in size.
+        """
+        self._check_sizes(images, samples, 'queries')
+        images = torch.stack(list(self.cast_data(list(images))))
+        return dict(
+            query=self.normalize(images),  # (B, 3, H, W)
+            query_padding=self._padding(images, samples),  # (B, H, W)
+            episode_seed=self._seeds(samples),  # (B,)
+        )
+
+    def support_inputs(self, images: Sequence[Tensor], samples: Sequence[SegDataSample]) -> tuple[Tensor, Tensor]:
+        """Normalised images (N, 3, H, W) and labels (N, H, W) int64 of N packed supports.
+
+        Raises:
+            ValueError: when they, or they and their masks, differ in size.
+        """
+        labels = [sample.gt_sem_seg.data.squeeze(0).to(self.mean.device) for sample in samples]
+        self._check_sizes([*images, *labels], [*samples, *samples], 'supports and their masks')
+        images = torch.stack(list(self.cast_data(list(images))))
+        return self.normalize(images), torch.stack(labels).long()
+
+    def _padding(self, queries: Tensor, samples: Sequence[SegDataSample]) -> Tensor:
+        """(B, H, W) bool: the packed ``padding_map`` of each query; nowhere for a pipeline that makes none."""
+        maps = [
+            sample.padding_map.data.squeeze(0).to(self.mean.device) != 0
+            if 'padding_map' in sample
+            else torch.zeros(query.shape[-2:], dtype=torch.bool, device=self.mean.device)
+            for query, sample in zip(queries, samples, strict=True)
+        ]
+        return torch.stack(maps)
+
+    def _seeds(self, samples: Sequence) -> Tensor:
+        """(B,) int64: a pure function of run, number and images of an episode, for heads that draw."""
+        names = [[s.metainfo.get(key) for key in ('run', 'episode', 'name', 'support_names')] for s in samples]
+        seeds = [hashlib.blake2b(repr(name).encode(), digest_size=7).digest() for name in names]
+        return torch.tensor([int.from_bytes(seed, 'big') for seed in seeds], device=self.mean.device)
 
     def normalize(self, images: Tensor) -> Tensor:
         """(..., 3, H, W), 0..255 in file order -> normalised floats."""

@@ -1,5 +1,6 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+from .features import MASKED_LAST_STAGE, STAGES, BackboneFeatures
 from .predictions import prediction_key
 from .support_bank import SupportBank
 
-__all__ = ['SupportBank', 'prediction_key']
+__all__ = ['MASKED_LAST_STAGE', 'STAGES', 'BackboneFeatures', 'SupportBank', 'prediction_key']

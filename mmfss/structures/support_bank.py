@@ -1,35 +1,41 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """SupportBank: everything that a support set contributes to a segmentation, computed once."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
-def _pad_last(x: Tensor, length: int) -> Tensor:
-    """Zeros appended to the last dimension until it has ``length`` entries."""
-    return x if x.shape[-1] == length else F.pad(x, (0, length - x.shape[-1]))
+OpenDims = dict[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
 class SupportBank:
     """A value, not state on a module: keep it, move it, save it, extend it by a shot.
 
-    Every tensor starts with (B, K, ...): B episodes, K shots. Vectors that were kept from a support feature map stand
-    in the last dimension, padded with zeros to the longest; the head stores a weight or validity tensor of the same
-    length beside them, so padding never changes a result.
+    Every tensor starts with (B, K, ...): B episodes, K shots. Where supports differ in length, such as the vectors kept
+    from a support feature map, ``open_dims`` names the dimension; joining pads it with zeros to the longest, and the
+    head stores a weight or validity tensor of the same length beside them, so padding never changes a result.
 
     Attributes:
         tensors (dict[str, Tensor]): name -> (B, K, ...). The parts of several heads are told apart by a prefix
             ``'<head>.'`` (:meth:`merge`, :meth:`part`).
         fingerprint (str): identifies the weights that made the bank; '' when not recorded.
+        open_dims (dict[str, tuple[int]]): negative dimensions whose length follows from the supports, see
+            :meth:`mmfss.models.BaseMetaHead.open_dims`. One such dimension is padded in joining; two are a map's
+            height and width, which must agree.
+        summary (dict[str, Tensor]): name -> (B, ...): what a head made of all shots together
+            (:meth:`mmfss.models.BaseMetaHead.finish`). Joining further shots drops it.
+        finished (bool): whether ``summary`` is made, be it empty.
     """
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
     fingerprint: str = ''
+    open_dims: OpenDims = field(default_factory=dict)
+    summary: dict[str, Tensor] = field(default_factory=dict)
+    finished: bool = False
 
     def __post_init__(self):
         shapes = {name: tuple(t.shape[:2]) for name, t in self.tensors.items()}
@@ -38,13 +44,14 @@ class SupportBank:
             raise ValueError(f'every tensor of a SupportBank starts with the same (B, K), got {shapes}')
 
     def __getitem__(self, name: str) -> Tensor:
-        try:
+        if name in self.tensors:
             return self.tensors[name]
-        except KeyError:
-            raise KeyError(
-                f"this SupportBank has no '{name}'; it holds {sorted(self.tensors)}. It was made by "
-                'another head: encode the supports again with this model'
-            ) from None
+        if name in self.summary:
+            return self.summary[name]
+        raise KeyError(
+            f"this SupportBank has no '{name}'; it holds {sorted({**self.tensors, **self.summary})}. It was made by "
+            'another head: encode the supports again with this model'
+        )
 
     @property
     def batch_size(self) -> int:
@@ -59,17 +66,30 @@ class SupportBank:
     @property
     def nbytes(self) -> int:
         """Memory that the tensors take, in bytes."""
-        return sum(t.numel() * t.element_size() for t in self.tensors.values())
+        return sum(t.numel() * t.element_size() for t in (*self.tensors.values(), *self.summary.values()))
+
+    def with_summary(self, summary: Mapping[str, Tensor]) -> 'SupportBank':
+        """This bank, finished: with tensors (B, ...) made of all its shots together."""
+        return replace(self, summary=dict(summary), finished=True)
 
     def part(self, head: str) -> 'SupportBank':
         """The tensors of one head, without its prefix."""
         prefix = head + '.'
-        return replace(self, tensors={k[len(prefix) :]: t for k, t in self.tensors.items() if k.startswith(prefix)})
+
+        def own(items: dict) -> dict:
+            return {key[len(prefix) :]: value for key, value in items.items() if key.startswith(prefix)}
+
+        return replace(self, tensors=own(self.tensors), open_dims=own(self.open_dims), summary=own(self.summary))
 
     @classmethod
-    def merge(cls, parts: Mapping[str, Mapping[str, Tensor]], fingerprint: str = '') -> 'SupportBank':
-        """One bank of several heads' tensors: {head: {name: (B, K, ...)}}."""
-        return cls({f'{head}.{name}': t for head, part in parts.items() for name, t in part.items()}, fingerprint)
+    def merge(
+        cls,
+        parts: Mapping[str, Mapping[str, Tensor]],
+        fingerprint: str = '',
+        open_dims: Mapping[str, OpenDims] | None = None,
+    ) -> 'SupportBank':
+        """One bank of several heads' tensors: {head: {name: (B, K, ...)}}, and their open dimensions likewise."""
+        return cls(_prefixed(parts), fingerprint, _prefixed(open_dims or {}))
 
     def to(self, *args, **kwargs) -> 'SupportBank':
         """As Tensor.to, for every tensor; a dtype applies to floating-point tensors only, as with nn.Module.to."""
@@ -77,11 +97,11 @@ class SupportBank:
         def move(t: Tensor) -> Tensor:
             return t.to(*args, **kwargs) if t.is_floating_point() else t.to(*args, **kwargs).to(t.dtype)
 
-        return replace(self, tensors={k: move(t) for k, t in self.tensors.items()})
+        return self._map(move)
 
     def detach(self) -> 'SupportBank':
         """Without gradients."""
-        return replace(self, tensors={k: t.detach() for k, t in self.tensors.items()})
+        return self._map(Tensor.detach)
 
     def expand(self, batch_size: int) -> 'SupportBank':
         """One episode's bank for a batch of queries (a view: no memory is copied).
@@ -93,15 +113,15 @@ class SupportBank:
             return self
         if self.batch_size != 1:
             raise ValueError(f'a bank of {self.batch_size} episodes cannot serve a batch of {batch_size} queries')
-        return replace(self, tensors={k: t.expand(batch_size, *t.shape[1:]) for k, t in self.tensors.items()})
+        return self._map(lambda t: t.expand(batch_size, *t.shape[1:]))
 
     @classmethod
     def stack_shots(cls, banks: Iterable['SupportBank']) -> 'SupportBank':
-        """Banks of the same episodes joined along K, in the order given.
+        """Banks of the same episodes joined along K, in the order given; the result is not finished.
 
         Raises:
             ValueError: when the banks were made by different models, for different numbers of episodes, or of supports
-                whose feature maps differ in size.
+                whose tensors differ in a dimension that cannot be padded.
         """
         banks = list(banks)
         if not banks:
@@ -112,29 +132,79 @@ class SupportBank:
                 raise ValueError('only banks made by the same model can be joined')
             if bank.batch_size != first.batch_size:
                 raise ValueError(f'banks of {first.batch_size} and {bank.batch_size} episodes cannot be joined')
-        tensors = {}
-        for name in first.tensors:
-            shots = [bank.tensors[name] for bank in banks]
-            if shots[0].dim() > 4 and len({t.shape[2:] for t in shots}) > 1:  # (B, K, C, h, w) maps are never padded
-                raise ValueError(
-                    f"banks cannot be joined: their '{name}' has the sizes "
-                    f'{[tuple(t.shape[-2:]) for t in shots]}. Bring all supports to one size'
-                )
-            length = max(t.shape[-1] for t in shots)
-            tensors[name] = torch.cat([_pad_last(t, length) if t.dim() > 2 else t for t in shots], dim=1)
-        return replace(first, tensors=tensors)
+        open_dims = {name: dims for bank in banks for name, dims in bank.open_dims.items()}
+        tensors = {
+            name: _join_shots(name, [bank.tensors[name] for bank in banks], open_dims.get(name, ()))
+            for name in first.tensors
+        }
+        return replace(first, tensors=tensors, open_dims=open_dims, summary={}, finished=False)
 
     def extend(self, other: 'SupportBank') -> 'SupportBank':
         """This bank with the shots of another behind its own."""
         return self.stack_shots([self, other])
 
-    def save(self, path: str) -> None:
-        """Write to a file that :meth:`load` reads."""
-        torch.save(
-            dict(tensors={k: t.contiguous().cpu() for k, t in self.tensors.items()}, fingerprint=self.fingerprint), path
+    def state(self) -> dict:
+        """The bank as plain containers of CPU tensors, for a file; :meth:`from_state` reads it."""
+
+        def plain(items: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {key: t.contiguous().cpu() for key, t in items.items()}
+
+        return dict(
+            tensors=plain(self.tensors),
+            fingerprint=self.fingerprint,
+            open_dims=dict(self.open_dims),
+            summary=plain(self.summary),
+            finished=self.finished,
         )
 
     @classmethod
+    def from_state(cls, state: Mapping) -> 'SupportBank':
+        """A bank from :meth:`state`; what an older file does not hold keeps its default.
+
+        Raises:
+            KeyError: when it is no bank.
+        """
+        known = ('open_dims', 'summary', 'finished')
+        return cls(state['tensors'], state['fingerprint'], **{key: state[key] for key in known if key in state})
+
+    def save(self, path: str) -> None:
+        """Write to a file that :meth:`load` reads."""
+        torch.save(self.state(), path)
+
+    @classmethod
     def load(cls, path: str, map_location: str | torch.device | None = 'cpu') -> 'SupportBank':
-        """Read a bank from a file; only tensors and strings are unpickled."""
-        return cls(**torch.load(path, map_location=map_location, weights_only=True))
+        """Read a bank from a file; only tensors, numbers and strings are unpickled."""
+        return cls.from_state(torch.load(path, map_location=map_location, weights_only=True))
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> 'SupportBank':
+        return replace(
+            self,
+            tensors={key: function(t) for key, t in self.tensors.items()},
+            summary={key: function(t) for key, t in self.summary.items()},
+        )
+
+
+def _prefixed(parts: Mapping[str, Mapping]) -> dict:
+    return {f'{head}.{name}': value for head, part in parts.items() for name, value in part.items()}
+
+
+def _join_shots(name: str, shots: list[Tensor], open_dims: tuple[int, ...]) -> Tensor:
+    """Tensors (B, K_i, ...) joined along K; one open dimension is padded with zeros to the longest.
+
+    Raises:
+        ValueError: when they differ otherwise.
+    """
+    shapes = [tuple(t.shape[2:]) for t in shots]
+    if all(shape == shapes[0] for shape in shapes):
+        return torch.cat(shots, dim=1)
+    rank = len(shapes[0])
+    differing = {d - rank for d in range(rank) if len({len(s) for s in shapes}) > 1 or len({s[d] for s in shapes}) > 1}
+    if len(open_dims) != 1 or differing != set(open_dims):
+        raise ValueError(
+            f"banks cannot be joined: their '{name}' has the sizes {shapes}. Bring all supports to one size"
+        )
+    (dim,) = open_dims
+    longest = max(t.shape[dim] for t in shots)
+    # F.pad takes (before, after) of the last dimension first.
+    padded = [F.pad(t, (0, 0) * (-dim - 1) + (0, longest - t.shape[dim])) for t in shots]
+    return torch.cat(padded, dim=1)

@@ -72,4 +72,4 @@ def draw_item(visualizer: EpisodeVisualizer, dataset: EpisodicDataset, index: in
 
 def to_rgb(image: torch.Tensor) -> np.ndarray:
     """(3, H, W) BGR 0..255 of a pipeline to (H, W, 3) uint8 RGB."""
-    return np.ascontiguousarray(image.flip(0).permute(1, 2, 0).round().clamp(0, 255).byte().numpy())
+    return np.ascontiguousarray(image.detach().cpu().flip(0).permute(1, 2, 0).round().clamp(0, 255).byte().numpy())

@@ -9,6 +9,7 @@ from mmengine.visualization import Visualizer
 from mmfss.evaluation.functional import confusion, foreground_iou
 from mmfss.registry import VISUALIZERS
 from mmfss.structures import prediction_key
+from mmfss.utils.files import file_stem
 
 from .sheet import GIVEN, PREDICTED, Panel, compose_sheet, overlay_index_map, overlay_mask
 
@@ -70,7 +71,7 @@ class EpisodeVisualizer(Visualizer):
             if data_sample.get(key) is not None
         ]
         if data_sample.get('img_path'):
-            where.append(stem(data_sample.get('img_path')))
+            where.append(file_stem(data_sample.get('img_path')))
         return compose_sheet(panels, str(data_sample.get('class_name', '')), ',  '.join(where), self.height)
 
     def episode_panels(
@@ -169,11 +170,6 @@ class EpisodeVisualizer(Visualizer):
 def episode_iou(prediction: np.ndarray, label: np.ndarray) -> float:
     """Foreground IoU of one episode in percent."""
     return float(foreground_iou(confusion(prediction, label))) * 100
-
-
-def stem(path: str) -> str:
-    """File name without folder and extension."""
-    return path.replace('\\', '/').rsplit('/', 1)[-1].rsplit('.', 1)[0]
 
 
 def _map_of(sample: BaseDataElement, key: str) -> np.ndarray | None:

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image, ImageDraw
 
-from mmfss.engine.safe_io import atomic_write
+from mmfss.utils.files import atomic_write
 
 from .sheet import GREY, INK, Panel, _font, resize_to_height, tile
 

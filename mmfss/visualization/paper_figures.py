@@ -141,13 +141,8 @@ def group_similarities(head: nn.Module, features, bank, groups: Sequence[int]) -
     """
     if not groups:
         return []
-    maps = head.similarity_maps(features, bank, features.stages[1].shape[-2:])
-    owner = [
-        group
-        for group, blocks in zip((2, 3, 4), features.blocks, strict=True)
-        if group in head.block_groups
-        for _ in blocks
-    ]  # the layer of each map
+    maps = head.similarity_maps(features, bank, features['layer3'].shape[-2:])
+    owner = [group for group in head.block_groups for _ in features.blocks[f'layer{group}']]  # the layer of each map
     return [torch.stack([m for m, own in zip(maps, owner, strict=True) if own == group]).mean(0) for group in groups]
 
 

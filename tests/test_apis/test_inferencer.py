@@ -11,7 +11,6 @@ from mmengine.registry import DefaultScope
 from PIL import Image
 
 from mmfss.apis import FewShotInferencer, RegisteredClass, SegmentationResult, mask_from_scores
-from mmfss.apis.model import find_config
 from mmfss.apis.results import to_half
 from mmfss.registry import DATASETS, MODELS
 from mmfss.structures import SupportBank
@@ -255,24 +254,6 @@ def test_a_gpu_gives_what_the_cpu_gives(weights, gear):
 
 
 # --- configs ---
-
-
-def test_models_by_name(tmp_path, monkeypatch):
-    by_name = find_config('lite0_pascal_1shot')
-    assert by_name.pretty_text == find_config('msanet/lite0_pascal_1shot').pretty_text
-    assert by_name.pretty_text == find_config('configs/msanet/lite0_pascal_1shot.py').pretty_text
-    assert find_config(by_name) is by_name
-    for i, folder in enumerate('xy'):
-        (tmp_path / 'configs' / folder).mkdir(parents=True)
-        (tmp_path / 'configs' / folder / 'r50.py').write_text(f'a = {1 + i}')
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match="several configs are called 'r50': x/r50, y/r50"):
-        find_config('r50')
-    assert find_config('x/r50').a == 1
-    with pytest.raises(FileNotFoundError, match="no model 'lite0_pascal_1shots'. Near are: lite0_pascal_1shot"):
-        find_config('lite0_pascal_1shots')
-    with pytest.raises(FileNotFoundError, match='There is no config nowhere.py'):
-        find_config('nowhere.py')
 
 
 def test_configs_without_episodes(weights):

@@ -9,8 +9,8 @@ from helpers import write_class_folders
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from mmfss.engine.checkpoint_match import state_differences
 from mmfss.registry import DATASETS, MODELS
+from mmfss.utils.weights import weight_differences
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -33,7 +33,7 @@ def test_the_ensembles_meta_learner_fits_and_computes_the_same(name, trained_by,
     full.model.update(base_checkpoint=None, feature_cache_gb=0)
     ensemble, model = MODELS.build(full.model).eval(), MODELS.build(cfg.model).eval()
     state = ensemble.state_dict()
-    assert state_differences(model.state_dict(), state, cfg.default_hooks.checkpoint_guard.ignore) == []
+    assert weight_differences(model.state_dict(), state, cfg.default_hooks.checkpoint_guard.ignore) == []
     assert model.backbone.init_cfg is None
     assert cfg.load_from.endswith(full.work_dir.split('work_dirs/')[-1] + '/meta_learner.pth')
     model.load_state_dict(state, strict=False)

@@ -10,7 +10,7 @@ from mmseg.models.decode_heads.psp_head import PPM
 from mmfss.deployment import QuerySegmenter, SupportEncoder, compare, exportable, record, structured_input
 from mmfss.deployment.check import reference
 from mmfss.deployment.graphs import RecordablePPM, RecordableSameConv, average_grid
-from mmfss.deployment.programs import ENCODER, SEGMENTER, fixed_shots
+from mmfss.deployment.programs import ENCODER, SEGMENTER
 from mmfss.models.layers import exporting
 from mmfss.models.layers.masks import gather_kept
 from mmfss.models.layers.masks import resize_nearest as usual_nearest
@@ -68,7 +68,7 @@ def test_the_copy_computes_the_same_and_leaves_the_model_alone():
 def test_one_recording_serves_all_sizes_and_numbers_of_supports(backbone):
     base = dict(toys.BASE_HEAD, in_channels=64 if backbone is toys.RESNET else 16)
     model = toys.build(dict(ENSEMBLE, backbone=backbone, base_head=base))
-    assert fixed_shots(model) is None
+    assert model.decode_head.fixed_shots is None
     programs, names = record(exportable(model), size=64)
     encode, segment = programs[ENCODER].module(), programs[SEGMENTER].module()
 
@@ -84,7 +84,7 @@ def test_one_recording_serves_all_sizes_and_numbers_of_supports(backbone):
 @pytest.mark.slow
 def test_learnt_shot_weights_fix_the_number_of_supports():
     model = toys.build(dict(ENSEMBLE, decode_head=dict(toys.MSANET, shot_weighting=dict(shots=5))))
-    assert fixed_shots(model) == 5
+    assert model.decode_head.fixed_shots == 5
     programs, _ = record(exportable(model), 5, size=48)
     images = programs[ENCODER].graph.find_nodes(op='placeholder')[-2].meta['val']
     assert images.shape[0] == 5 and not isinstance(images.shape[2], int)

@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from mmfss.registry import DATASETS, METRICS, MODELS
+from mmfss.utils.weights import load_base_learner
 
 _NUMBERS = itertools.count()
 NAMES = ('background', 'cat', 'cow', 'dog', 'fox')
@@ -25,6 +26,11 @@ class ToySegmentor(BaseModel):
         self.backbone = nn.Linear(2, width)
         self.decode_head = nn.ModuleDict(dict(conv_seg=nn.Linear(width, num_classes)))
         self.base_checkpoint = base_checkpoint
+
+    def init_weights(self):
+        super().init_weights()
+        if self.base_checkpoint is not None:
+            load_base_learner(self, self.base_checkpoint)
 
     def forward(self, inputs, mode='tensor', **kwargs):
         scores = self.decode_head['conv_seg'](self.backbone(inputs))

@@ -24,7 +24,7 @@ def test_forward_runs_in_bfloat16_and_weights_stay_float32():
 
 
 def test_devices_that_imitate_bfloat16_train_in_float32(monkeypatch):
-    monkeypatch.setattr('mmfss.models.layers.precision.fast_bfloat16', lambda device: False)
+    monkeypatch.setattr('mmfss.utils.precision.fast_bfloat16', lambda device: False)
     model = nn.Conv2d(3, 4, 3)
     wrapper = OPTIM_WRAPPERS.build(
         dict(type='BFloat16OptimWrapper', optimizer=torch.optim.SGD(model.parameters(), lr=0.1))

@@ -30,6 +30,8 @@ class ModelTester:
         size (tuple[int, int]): height and width of the images.
         shots (int): K of the tests that need one only.
         learned (bool): whether the method has weights to train.
+        ignores_void (bool): whether 255 in a support counts as background does: true of methods that read nothing but
+            the foreground, false of those that read the background or the void too.
         half_tolerance (float): error of the scores under autocast, relative to their size.
         batch_tolerance (float): how far an episode's scores may depend on its batch.
     """
@@ -41,6 +43,7 @@ class ModelTester:
     size = (41, 41)
     shots = 1
     learned = True
+    ignores_void = True
     half_tolerance = 1e-2
     batch_tolerance = 1e-5
 
@@ -135,8 +138,17 @@ class ModelTester:
         inputs['support_mask'][:, -1] = label
         scores = self.run(model, inputs)
         self.assert_sound(scores, 2, self.size)
-        if label == 255:  # ignored pixels are not foreground
-            self.assert_close(scores, self.run(model, dict(inputs, support_mask=inputs['support_mask'] % 255)))
+
+    def test_void_pixels_are_no_foreground(self, model):
+        inputs = toys.episodes(2, 3, self.size)
+        without = self.run(model, dict(inputs, support_mask=inputs['support_mask'] % 255))
+        if self.ignores_void:
+            self.assert_close(self.run(model, inputs), without)
+        else:
+            self.assert_sound(without, 2, self.size)
+        as_foreground = torch.where(inputs['support_mask'] == 255, 1, inputs['support_mask'])
+        changed = self.run(model, dict(inputs, support_mask=as_foreground))
+        assert (changed['final'] - without['final']).abs().max() > 1e-4
 
     @pytest.mark.parametrize('size', [(33, 48), (57, 39), (40, 41)])
     def test_sizes(self, model, size):
@@ -168,12 +180,16 @@ class ModelTester:
         joint, support, mask = self.run(model, inputs), inputs['support'], inputs['support_mask']
 
         def segment(bank: SupportBank, query: Tensor = inputs['query']) -> dict[str, Tensor]:
-            scores = model.segment(model.extract_feat(query), bank)
+            padded = inputs['query_padding'] if query is inputs['query'] else None
+            scores = model.segment(model.extract_feat(query, padded), bank)
             return {name: resize(score, self.size) for name, score in scores.items()}
 
         bank = model.encode_support(support, mask)
         assert (bank.batch_size, bank.num_shots, bank.fingerprint) == (2, K, '')
         self.assert_close(segment(bank), joint)
+        finished = model.finish(bank)
+        assert finished.finished and model.finish(finished) is finished
+        self.assert_close(segment(finished), joint)
         singles = [model.encode_support(support[:, k : k + 1], mask[:, k : k + 1]) for k in range(K)]
         grown = singles[0]
         for single in singles[1:]:
@@ -184,12 +200,25 @@ class ModelTester:
         bank.save(tmp_path / 'bank.pth')
         loaded = SupportBank.load(tmp_path / 'bank.pth')
         assert all(torch.equal(loaded[name], tensor) for name, tensor in bank.tensors.items())
+        assert {name: tuple(dims) for name, dims in loaded.open_dims.items()} == bank.open_dims
         self.assert_close(segment(loaded), joint)
         # One episode's bank for many queries.
         single = model.encode_support(support[:1], mask[:1])
         queries = toys.episodes(3, 1, self.size, seed=5)['query']
         alone = [segment(single, query[None]) for query in queries]
         self.assert_close(segment(single, queries), {name: torch.cat([one[name] for one in alone]) for name in joint})
+
+    @torch.no_grad()
+    def test_supports_of_different_lengths_join(self, model):
+        """What a head says of its tensors' sizes (`open_dims`) is enough to join shots of any foreground."""
+        inputs = toys.episodes(1, 2, self.size)
+        inputs['support_mask'][:, 0, :4], inputs['support_mask'][:, 0, 4:] = 1, 0
+        joint = self.run(model, inputs)
+        one, two = (
+            model.encode_support(inputs['support'][:, k : k + 1], inputs['support_mask'][:, k : k + 1]) for k in (0, 1)
+        )
+        scores = model.segment(model.extract_feat(inputs['query'], inputs['query_padding']), one.extend(two))
+        self.assert_close({name: resize(score, self.size) for name, score in scores.items()}, joint)
 
     # --- number formats ---
 

@@ -74,6 +74,7 @@ class OfMMPretrain(ModelTester):
 
 class TestRegNet(OfMMPretrain):
     head = dict(type='PrototypeHead')
+    ignores_void = False
     learned = False
     backbone = wrapped(
         dict(type='mmpretrain.RegNet', arch='regnetx_400mf', out_indices=(1, 2, 3)),

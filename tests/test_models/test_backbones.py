@@ -7,6 +7,7 @@ import toys
 from torch import nn
 
 from mmfss.models import BlockResNet, BlockVGG
+from mmfss.structures import STAGES
 
 DEEP = dict(
     type='BlockResNet',
@@ -28,9 +29,11 @@ def backbone(request):
 def test_stages_are_the_plain_outputs(backbone):
     images = toys.smooth(2, 3, 57, 41, seed=0)
     features = backbone.extract_blocks(images)
-    for stage, output, channels in zip(features.stages, backbone(images)[1:], backbone.stage_channels, strict=True):
-        assert torch.allclose(stage, output, atol=1e-6) and stage.shape[1] == channels
-    assert tuple(len(group) for group in features.blocks) == backbone.num_blocks
+    for (name, stage), output in zip(features.stages.items(), backbone(images)[1:], strict=True):
+        assert torch.allclose(stage, output, atol=1e-6) and stage.shape[1] == backbone.stage_channels[name]
+        assert features.sizes[name] == stage.shape[-2:]
+    assert {name: backbone.num_blocks[name] for name in STAGES} == {n: len(b) for n, b in features.blocks.items()}
+    assert torch.equal(backbone.last_stage(features['layer3']), features['layer4'])
 
 
 @pytest.mark.parametrize('config', [toys.RESNET, DEEP], ids=['basic blocks', 'bottlenecks'])
@@ -43,8 +46,8 @@ def test_resnet_blocks_are_sums_before_the_relu(config):
     images = toys.smooth(1, 3, 41, 41, seed=0)
     backbone(images)
     features = backbone.extract_blocks(images)
-    sums = [block for group in features.blocks for block in group]
-    assert len(sums) == len(outputs) == sum(backbone.num_blocks)
+    sums = [block for group in features.blocks.values() for block in group]
+    assert len(sums) == len(outputs) == sum(backbone.num_blocks[name] for name in STAGES)
     assert all(torch.allclose(total.relu(), output, atol=1e-6) for total, output in zip(sums, outputs, strict=True))
     assert any((total < 0).any() for total in sums)
 
@@ -56,25 +59,44 @@ def test_vgg_blocks_are_raw_conv_outputs():
         for conv in (m for m in layer if isinstance(m, nn.Conv2d)):
             conv.register_forward_hook(lambda _, __, output: outputs.append(output.clone()))
     features = backbone.extract_blocks(toys.smooth(1, 3, 41, 41, seed=0))
-    convs = [*features.blocks[0], *features.blocks[1]]
+    convs = [*features.blocks['layer2'], *features.blocks['layer3']]
     assert len(outputs) == 6 and all(torch.equal(a, b) for a, b in zip(convs, outputs, strict=True))
-    assert features.blocks[2][0] is features.stages[2]
+    assert features.blocks['layer4'][0] is features['layer4']
 
 
 @torch.no_grad()
 def test_sizes_of_the_paper():
-    """473 pixels: ResNet 119 -> 60, 60, 60 and VGG 60 -> 30, 30; the mask's way down as in the spec."""
+    """473 pixels: ResNet 119 -> 60, 60, 60 and VGG 60 -> 30, 30."""
     image = torch.zeros(1, 3, 473, 473)
     resnet, vgg = (toys.build(c).extract_blocks(image) for c in (DEEP, dict(toys.VGG, widths=(2, 2, 4, 4, 4))))
-    assert [stage.shape[-1] for stage in resnet.stages] == [60, 60, 60]
-    assert resnet.mask_sizes == ((238, 238), (119, 119))
-    assert [stage.shape[-1] for stage in vgg.stages] == [60, 30, 30]
-    assert vgg.mask_sizes == ((120, 120),) and vgg.blocks[0][0].shape[-1] == 60
+    assert [stage.shape[-1] for stage in resnet.stages.values()] == [60, 60, 60]
+    assert resnet.sizes['layer1'] == (119, 119)
+    assert [stage.shape[-1] for stage in vgg.stages.values()] == [60, 30, 30]
+    assert vgg.blocks['layer2'][0].shape[-1] == 60
+
+
+@torch.no_grad()
+def test_only_what_is_asked_for_is_computed(backbone):
+    images, ran = toys.smooth(1, 3, 41, 41, seed=0), []
+    backbone.layer4.register_forward_hook(lambda *_: ran.append('layer4'))
+    whole = backbone.extract_blocks(images, ('layer1', 'layer3', 'layer4'))
+    assert list(whole.stages) == ['layer1', 'layer3', 'layer4']
+    some = backbone.extract_blocks(images, ('layer1', 'layer3'), blocks=False)
+    assert not some.blocks and 'layer4' not in some.sizes and not ran
+    assert all(torch.equal(some[name], whole[name]) for name in some.stages)
+    with pytest.raises(ValueError, match='layer7.*it has'):
+        backbone.extract_blocks(images, ('layer7',))
+    with pytest.raises(KeyError, match="no stage 'layer4'.*support_stages"):
+        some['layer4']
 
 
 def test_block_counts():
     counts = {depth: BlockResNet(depth, base_channels=4, stem_channels=4).num_blocks for depth in (18, 50, 101)}
-    assert counts == {18: (2, 2, 2), 50: (4, 6, 3), 101: (4, 23, 3)}
+    assert {depth: tuple(found.values()) for depth, found in counts.items()} == {
+        18: (2, 2, 2, 2),
+        50: (3, 4, 6, 3),
+        101: (3, 4, 23, 3),
+    }
 
 
 @pytest.mark.parametrize('config', [toys.RESNET, toys.VGG], ids=['resnet', 'vgg'])

@@ -13,6 +13,10 @@ PLAIN = dict(type='mmseg.ResNet', depth=18, base_channels=8, stem_channels=8)
 BLOCKS = ([r'layer2\.\d'], [r'layer3\.\d'], [r'layer4\.\d'])
 
 
+def _maps(features):
+    return [*features.stages.values(), *(block for group in features.blocks.values() for block in group)]
+
+
 def wrap(**kwargs) -> BlockFeatureBackbone:
     return toys.build({**dict(type='BlockFeatureBackbone', backbone=PLAIN, blocks=BLOCKS), **kwargs})
 
@@ -21,12 +25,11 @@ def wrap(**kwargs) -> BlockFeatureBackbone:
 def test_blocks_are_the_named_modules_outputs():
     backbone, images = wrap(), toys.smooth(2, 3, 64, 48, seed=0)
     features = backbone.extract_blocks(images)
-    assert backbone.stage_channels == (16, 32, 64) and backbone.num_blocks == (2, 2, 2)
-    assert backbone.block_names[1] == ['layer3.0', 'layer3.1']
-    for stage, group, output in zip(features.stages, features.blocks, backbone(images), strict=True):
+    assert list(backbone.stage_channels.values()) == [16, 32, 64] and set(backbone.num_blocks.values()) == {2}
+    assert backbone.block_names['layer3'] == ['layer3.0', 'layer3.1']
+    for stage, group, output in zip(features.stages.values(), features.blocks.values(), backbone(images), strict=True):
         assert torch.equal(stage, output) and torch.equal(group[-1], output)  # a block of mmseg ends with its ReLU
-    h, w = features.blocks[0][0].shape[-2:]
-    assert features.mask_sizes == ((2 * h, 2 * w),)
+    assert features.sizes == {name: stage.shape[-2:] for name, stage in features.stages.items()}
     assert not any(m._forward_hooks for m in backbone.modules()), 'hooks must not stay'
 
 
@@ -43,9 +46,34 @@ def test_tokens_become_maps():
     seen = {}
     backbone.backbone.layers[2][1][0].register_forward_hook(lambda _, __, output: seen.update(tokens=output))
     features = backbone.extract_blocks(toys.smooth(2, 3, 64, 96, seed=0))
-    block = features.blocks[1][0]
-    assert block.shape[-2:] == features.stages[1].shape[-2:] == (4, 6)
+    block = features.blocks['layer3'][0]
+    assert block.shape[-2:] == features['layer3'].shape[-2:] == (4, 6)
     assert torch.equal(block[:, :, 1, 2], seen['tokens'][:, 1 * 6 + 2])
+
+
+@torch.no_grad()
+def test_the_last_stage_alone():
+    backbone, images = wrap(last_stage=[r'layer4']), toys.smooth(2, 3, 64, 48, seed=0)
+    features = backbone.extract_blocks(images, blocks=False)
+    assert torch.equal(backbone.last_stage(features['layer3']), features['layer4'])
+    with pytest.raises(ValueError, match='last_stage'):
+        wrap().last_stage(features['layer3'])
+    with pytest.raises(ValueError, match='does not make layer4 of layer3'):
+        wrap(last_stage=[r'layer4\.0'])
+    with pytest.raises(ValueError, match='does not run on layer3'):
+        wrap(last_stage=[r'layer2'])
+    with pytest.raises(ValueError, match='no module of ResNet matches last_stage'):
+        wrap(last_stage=['stage9'])
+
+
+@torch.no_grad()
+def test_without_blocks_and_with_layer1():
+    backbone, images = wrap(blocks=None, out_indices=(0, 1, 2, 3)), toys.smooth(1, 3, 64, 48, seed=0)
+    assert list(backbone.stage_channels) == ['layer1', 'layer2', 'layer3', 'layer4'] and not backbone.num_blocks
+    features = backbone.extract_blocks(images, ('layer1', 'layer4'), blocks=False)
+    assert [s.shape[1] for s in features.stages.values()] == [8, 64]
+    with pytest.raises(ValueError, match='`blocks`'):
+        backbone.extract_blocks(images)
 
 
 def test_a_pattern_without_a_module():
@@ -114,7 +142,7 @@ def test_building_changes_no_statistics():
 def test_compute_dtype():
     images = toys.smooth(1, 3, 64, 64, seed=0)
     exact, half = wrap().extract_blocks(images), wrap(compute_dtype='bfloat16').extract_blocks(images)
-    for a, b in zip([*exact.stages, *sum(exact.blocks, ())], [*half.stages, *sum(half.blocks, ())], strict=True):
+    for a, b in zip(_maps(exact), _maps(half), strict=True):
         assert b.dtype == torch.float32 and not torch.equal(a, b)
         assert (a - b).norm() < 2e-2 * a.norm()
     with pytest.raises(ValueError, match="compute_dtype='half'"):

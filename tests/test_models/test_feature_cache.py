@@ -5,7 +5,7 @@ import pytest
 import torch
 import toys
 
-from mmfss.models.segmentors.feature_cache import FeatureCache
+from mmfss.models.segmentors.feature_cache import FeatureCache, digests
 
 MODEL = dict(type='BaseLearnerEnsemble', backbone=toys.RESNET, decode_head=toys.MSANET, base_head=toys.BASE_HEAD)
 
@@ -21,15 +21,26 @@ class Counted:
         return self.backbone.extract_blocks(images)
 
 
+class ImageCache(FeatureCache):
+    """Keyed by nothing but images."""
+
+    def __call__(self, images, extract):
+        return super().__call__(digests('stages', images), lambda chosen: extract(images[chosen]))
+
+
 @pytest.fixture
 def parts():
     backbone = toys.build(toys.RESNET)
-    return backbone, FeatureCache(backbone, gigabytes=1), Counted(backbone)
+    return backbone, ImageCache(backbone, gigabytes=1), Counted(backbone)
+
+
+def maps(features):
+    return [*features.stages.values(), *(block for group in features.blocks.values() for block in group)]
 
 
 def size_of(cache: FeatureCache) -> int:
     """Bytes whose storage the cache really keeps alive."""
-    tensors = [t for f in cache._entries.values() for t in (*f.stages, *(b for group in f.blocks for b in group))]
+    tensors = [t for f in cache._entries.values() for t in maps(f)]
     return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
 
 
@@ -40,9 +51,9 @@ def test_equal_features_and_no_second_run(parts):
     plain = backbone.extract_blocks(images[[0, 1, 0, 2]])
     for _ in range(2):
         found = cache(images[[0, 1, 0, 2]], extract)
-        for a, b in zip([*found.stages, *sum(found.blocks, ())], [*plain.stages, *sum(plain.blocks, ())], strict=True):
+        for a, b in zip(maps(found), maps(plain), strict=True):
             assert torch.allclose(a, b, atol=1e-6)
-        assert found.mask_sizes == plain.mask_sizes
+        assert found.sizes == plain.sizes
     assert extract.images == 3  # the repeated image counts once
     cache(images.flip(0), extract)
     assert extract.images == 3
@@ -85,7 +96,7 @@ def test_too_small_for_anything(parts):
     images = toys.smooth(2, 3, 33, 33, seed=0)
     cache(images, extract)
     assert not cache._entries and cache._size == 0
-    assert cache(images, extract).stages[0].shape[0] == 2 and extract.images == 4
+    assert cache(images, extract)['layer2'].shape[0] == 2 and extract.images == 4
 
 
 @torch.no_grad()
@@ -101,8 +112,8 @@ def test_new_weights_empty_it(parts, change):
     else:
         backbone.bn1.running_mean.add_(1)
     after = cache(images, extract)
-    assert extract.images == 2 and not torch.allclose(before.stages[0], after.stages[0])
-    assert torch.equal(after.stages[0], backbone.extract_blocks(images).stages[0])
+    assert extract.images == 2 and not torch.allclose(before['layer2'], after['layer2'])
+    assert torch.equal(after['layer2'], backbone.extract_blocks(images)['layer2'])
 
 
 @torch.no_grad()
@@ -110,8 +121,8 @@ def test_precisions_are_told_apart(parts):
     _, cache, extract = parts
     images = toys.smooth(1, 3, 33, 33, seed=0)
     with torch.autocast('cpu', torch.bfloat16):
-        half = cache(images, extract).stages[0]
-    exact = cache(images, extract).stages[0]
+        half = cache(images, extract)['layer2']
+    exact = cache(images, extract)['layer2']
     assert extract.images == 2 and exact.dtype == torch.float32 and not torch.equal(exact, half.float())
 
 

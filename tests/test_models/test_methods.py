@@ -39,6 +39,7 @@ class TestMSANetOnVGG(ModelTester):
 
 class TestPrototypeHead(ModelTester):
     head = dict(type='PrototypeHead')
+    ignores_void = False
     learned = False
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 import toys
 
-from mmfss.models.decode_heads import msanet_head
+from mmfss.models.decode_heads import bam_head, msanet_head
 from mmfss.models.decode_heads.msanet_head import PARTS
 from mmfss.structures import SupportBank
 
@@ -23,14 +23,17 @@ SUBSETS = [subset for n in range(5) for subset in combinations(PARTS, n)]
 NAMES = ['+'.join(subset) or 'none' for subset in SUBSETS]
 
 
+CHANNELS = dict(layer2=8, layer3=16, layer4=32)
+
+
 def build(**options):
-    return toys.build(dict(toys.MSANET, in_channels=(8, 16, 32), num_blocks=(2, 2, 2), **options))
+    return toys.build(dict(toys.MSANET, in_channels=CHANNELS, num_blocks=dict.fromkeys(CHANNELS, 2), **options))
 
 
 def run(head, K=2):
     query, support = toys.features(2), toys.features(2 * K, seed=5)
-    mask = (toys.blobs(2 * K, 1, 21, 25, seed=1) == 1).float()
-    bank = SupportBank({k: t.unflatten(0, (2, K)) for k, t in head.encode_support(support, mask).items()})
+    labels = toys.blobs(2 * K, 1, 21, 25, seed=1)
+    bank = SupportBank({k: t.unflatten(0, (2, K)) for k, t in head.encode_support(support, labels).items()})
     return query, bank, head(query, bank)
 
 
@@ -39,9 +42,10 @@ def test_a_part_left_out_costs_nothing(parts, monkeypatch):
     called = []
     for part, names in FUNCTIONS.items():
         for name in names:
-            function = getattr(msanet_head, name)
+            home = msanet_head if hasattr(msanet_head, name) else bam_head
+            function = getattr(home, name)
             monkeypatch.setattr(
-                msanet_head, name, lambda *args, part=part, function=function: called.append(part) or function(*args)
+                home, name, lambda *args, part=part, function=function: called.append(part) or function(*args)
             )
     head = build(parts=parts)
     query, bank, output = run(head)
@@ -88,7 +92,7 @@ def test_shots_are_averaged_as_the_spec_says():
     head = build(shot_weighting=dict(shots=3))
     query, bank, _ = run(head, K=3)
     found = head.guidance(query, bank)
-    difference = msanet_head.scene_difference(msanet_head.gram_matrix(query.stages[0]), bank['gram'])
+    difference = bam_head.scene_difference(msanet_head.gram_matrix(query['layer2']), bank['gram'])
     weights = head.shot_weighting(difference)
     alone = [head.guidance(query, SupportBank({n: t[:, k : k + 1] for n, t in bank.tensors.items()})) for k in range(3)]
     for name in ('prototype', 'prior'):
@@ -121,6 +125,23 @@ def test_training_keeps_the_statistics_of_the_squeezing():
     before = head.squeeze[1].running_mean.clone()
     run(head)
     assert torch.equal(head.squeeze[1].running_mean, before)
+
+
+@pytest.mark.parametrize(
+    'backbone, path, first',
+    [
+        (toys.RESNET, [(238, 238), (119, 119)], 60),
+        (dict(toys.VGG, widths=(2, 2, 4, 4, 4)), [(120, 120)], 60),
+    ],
+    ids=['resnet', 'vgg'],
+)
+@torch.no_grad()
+def test_the_masks_way_down_is_that_of_the_spec(backbone, path, first):
+    """473 -> 238 -> 119 -> 60 on ResNet, 473 -> 120 -> 60 on VGG16."""
+    model = toys.build(dict(type='FewShotSegmentor', backbone=backbone, decode_head=toys.MSANET))
+    features = model.extract_feat(torch.zeros(1, 3, 473, 473))
+    assert model.decode_head._mask_path(features) == path
+    assert features.blocks['layer2'][0].shape[-1] == first
 
 
 def test_no_weights_without_something_to_weight():

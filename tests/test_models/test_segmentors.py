@@ -9,6 +9,7 @@ from mmseg.structures import SegDataSample
 from torch import nn
 
 from mmfss.models import NarrowPSPHead
+from mmfss.models.decode_heads.base_meta_head import stack_labels
 from mmfss.models.segmentors.base_learner_ensemble import BaseLearnerEnsemble
 from mmfss.structures import SupportBank
 
@@ -40,10 +41,11 @@ def test_the_ensemble_by_the_spec():
     model, inputs = toys.build(ENSEMBLE), toys.episodes(3)
     features = model.extract_feat(inputs['query'])
     bank = model.encode_support(inputs['support'], inputs['support_mask'])
-    psi = model.decode_head(features, bank.part('meta')).adjustment
+    output = model.decode_head(features, bank.part('meta'))
+    psi = output.adjustment
     (w1, w2), (v1, v2) = model.merge_adjustment.weight.flatten(), model.merge_base.weight.flatten()
     for own in (None, torch.tensor([-1, 0, 3])):
-        scores = model.segment(features, bank, own)
+        scores = model.scores(output, features, own)
         meta, base = scores['meta'].softmax(1), scores['base'].softmax(1)
         for b in range(3):
             classes = [c for c in range(1, 1 + toys.NUM_BASE) if own is None or c != own[b] + 1]
@@ -68,10 +70,10 @@ def test_losses_are_those_of_the_spec():
     inputs, queries = toys.episodes(2), toys.samples(2, (41, 41))
     losses = model(inputs, queries, mode='loss')
     own = torch.tensor([s.metainfo['base_index'] for s in queries])
-    scores = model.segment(
-        model.extract_feat(inputs['query']), model.encode_support(inputs['support'], inputs['support_mask']), own
-    )
-    binary, base = (model.stack_labels(queries, field) for field in ('gt_sem_seg', 'gt_base_seg'))
+    features = model.extract_feat(inputs['query'])
+    bank = model.encode_support(inputs['support'], inputs['support_mask'])
+    scores = model.scores(model.decode_head(features, bank.part('meta')), features, own)
+    binary, base = (stack_labels(queries, field) for field in ('gt_sem_seg', 'gt_base_seg'))
     assert (binary == 255).any()
     for key, name, labels in (
         ('loss_final', 'final', binary),
@@ -243,18 +245,19 @@ def test_wrong_options_of_the_floors():
 def test_prototype_head_by_loops():
     head = toys.build(dict(type='PrototypeHead', stages=(2, 4)))
     query, support = toys.features(1), toys.features(2, seed=4)
-    mask = (toys.blobs(2, 1, 21, 25, seed=1) == 1).float()
-    encoded = head.encode_support(support, mask)
+    labels = toys.blobs(2, 1, 21, 25, seed=1)
+    assert (labels == 255).any()
+    encoded = head.encode_support(support, labels)
     bank = SupportBank({name: t.unflatten(0, (1, 2)) for name, t in encoded.items()})
     found = head(query, bank).logits[0]
 
     def maps(features, n):  # both stages at unit length, at layer3's size
-        size = features.stages[1].shape[-2:]
-        return torch.cat([F.normalize(bilinear(features.stages[i][n : n + 1], size), dim=1)[0] for i in (0, 2)])
+        size = features['layer3'].shape[-2:]
+        return torch.cat([F.normalize(bilinear(features[f'layer{i}'][n : n + 1], size), dim=1)[0] for i in (2, 4)])
 
     means = []
-    for weight in (1 - mask, mask):
-        soft = bilinear(weight, support.stages[1].shape[-2:])
+    for weight in ((labels == 0).float(), (labels == 1).float()):  # 255 is in neither mean
+        soft = bilinear(weight, support['layer3'].shape[-2:])
         per_shot = [(maps(support, k) * soft[k]).sum((1, 2)) / (soft[k].sum() + 5e-4) for k in range(2)]
         means.append(sum(per_shot) / 2)
     pixels = maps(query, 0)

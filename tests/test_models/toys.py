@@ -63,7 +63,14 @@ def episodes(B: int = 2, K: int = 1, size: tuple[int, int] = (41, 41), seed: int
         query=smooth(B, 3, H, W, seed=seed),
         support=smooth(B, K, 3, H, W, seed=seed + 1),
         support_mask=blobs(B, K, H, W, seed + 2),
+        query_padding=padding(B, H, W),
+        episode_seed=torch.arange(B) + 1,
     )
+
+
+def padding(B: int, H: int, W: int) -> Tensor:
+    """(B, H, W) bool: below the photograph, for each episode another part."""
+    return torch.arange(H).view(1, H, 1).expand(B, H, W) >= H - 1 - torch.arange(B).view(B, 1, 1) % 3
 
 
 def samples(B: int, size: tuple[int, int], seed: int = 9) -> list[SegDataSample]:
@@ -80,9 +87,9 @@ def samples(B: int, size: tuple[int, int], seed: int = 9) -> list[SegDataSample]
 
 def features(N: int = 2, channels=(8, 16, 32), size: tuple[int, int] = (6, 7), seed: int = 0) -> BackboneFeatures:
     """Backbone features without a backbone: two blocks a stage, negative values included."""
-    stages = tuple(smooth(N, C, *size, seed=seed + i, cell=3) for i, C in enumerate(channels))
-    blocks = tuple((stage - 0.1, 0.5 - stage) for stage in stages)
-    return BackboneFeatures(tuple(stage.relu() for stage in stages), blocks)
+    stages = {f'layer{i + 2}': smooth(N, C, *size, seed=seed + i, cell=3) for i, C in enumerate(channels)}
+    blocks = {name: (stage - 0.1, 0.5 - stage) for name, stage in stages.items()}
+    return BackboneFeatures({name: stage.relu() for name, stage in stages.items()}, blocks)
 
 
 def pick(inputs: dict[str, Tensor], i: int) -> dict[str, Tensor]:

@@ -6,6 +6,8 @@ import torch
 
 from mmfss.structures import SupportBank
 
+OPEN = dict(vectors=(-1,), weight=(-1,), valid=(-1,), attention=(-2, -1), tokens=(-2,))
+
 
 def bank(B=2, K=3, M=4, fingerprint='w1', **extra):
     tensors = dict(
@@ -16,7 +18,7 @@ def bank(B=2, K=3, M=4, fingerprint='w1', **extra):
         blank=torch.rand(B, K) > 0.5,
         attention=torch.rand(B, K, 5, 3, 2),
     )
-    return SupportBank(tensors | extra, fingerprint)
+    return SupportBank(tensors | extra, fingerprint, OPEN)
 
 
 def test_what_it_knows():
@@ -45,6 +47,41 @@ def test_shots_behind_shots():
     assert not joined['valid'][:, 3:, 1:].any()
     again = first.extend(second).extend(third)
     assert all(torch.equal(again[k], v) for k, v in joined.tensors.items())
+
+
+def test_only_what_a_head_names_is_padded():
+    """Masks (B, K, h, w) of two widths must not be padded, tokens (B, K, L, C) must be, along L."""
+    few, many = bank(tokens=torch.rand(2, 3, 4, 6)), bank(tokens=torch.rand(2, 3, 7, 6))
+    joined = few.extend(many)
+    assert joined['tokens'].shape == (2, 6, 7, 6) and not joined['tokens'][:, :3, 4:].any()
+    assert torch.equal(joined['tokens'][:, :3, :4], few['tokens'])
+    with pytest.raises(ValueError, match=r"'mask' has the sizes \[\(30, 40\), \(30, 50\)\]"):
+        bank(mask=torch.rand(2, 3, 30, 40)).extend(bank(mask=torch.rand(2, 3, 30, 50)))
+    with pytest.raises(ValueError, match="'tokens' has the sizes"):
+        few.extend(bank(tokens=torch.rand(2, 3, 4, 8)))
+
+
+def test_a_summary_belongs_to_all_shots_together(tmp_path):
+    first = bank(B=1, K=1)
+    finished = SupportBank.merge(dict(meta=first.tensors), 'w1', dict(meta=OPEN)).with_summary(
+        {'meta.keys': torch.rand(1, 6)}
+    )
+    assert finished.finished and finished.nbytes == first.nbytes + 24
+    assert torch.equal(finished.part('meta')['keys'], finished['meta.keys']) and finished.part('meta').finished
+    assert finished.expand(3)['meta.keys'].shape == (3, 6)
+    finished.save(tmp_path / 'bank.pth')
+    loaded = SupportBank.load(tmp_path / 'bank.pth')
+    assert loaded.finished and torch.equal(loaded['meta.keys'], finished['meta.keys'])
+    assert loaded.open_dims == finished.open_dims
+    more = finished.extend(finished)
+    assert not more.finished and not more.summary and more.num_shots == 2
+
+
+def test_a_file_of_an_older_version(tmp_path):
+    old = bank()
+    torch.save(dict(tensors=old.tensors, fingerprint='w1'), tmp_path / 'old.pth')
+    found = SupportBank.load(tmp_path / 'old.pth')
+    assert not found.finished and found.extend(bank(M=7))['vectors'].shape == (2, 6, 5, 7)
 
 
 def test_expand_is_a_view():
@@ -86,7 +123,7 @@ def test_refusals():
         bank().extend(bank(further=torch.rand(2, 3)))
     with pytest.raises(ValueError, match='of 2 and 1 episodes'):
         bank().extend(bank(B=1))
-    with pytest.raises(ValueError, match=r"'attention' has the sizes \[\(3, 2\), \(3, 4\)\]"):
+    with pytest.raises(ValueError, match=r"'attention' has the sizes \[\(5, 3, 2\), \(5, 3, 4\)\]"):
         bank().extend(bank(attention=torch.rand(2, 3, 5, 3, 4)))
     with pytest.raises(ValueError, match='no banks'):
         SupportBank.stack_shots([])

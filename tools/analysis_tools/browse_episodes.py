@@ -22,6 +22,7 @@ from tqdm import tqdm
 from mmfss.datasets import EpisodicDataset
 from mmfss.engine.cli import add_run_options, add_shots_option, load_config
 from mmfss.registry import DATASETS
+from mmfss.utils.configs import type_name
 from mmfss.visualization import EpisodeVisualizer
 from mmfss.visualization.contact_sheet import contact_sheet, draw_item
 
@@ -79,7 +80,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         for split in dict.fromkeys(args.split):
             config = cfg.get(f'{split}_dataloader', {}).get('dataset', {})
-            if str(config.get('type')).split('.')[-1] != 'EpisodicDataset':
+            if type_name(config) != 'EpisodicDataset':
                 parser.error(f'{args.config}: {split}_dataloader.dataset is no EpisodicDataset')
             if args.support_annotation:
                 config.support_annotation = args.support_annotation

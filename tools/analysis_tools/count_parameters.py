@@ -14,8 +14,8 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
-from mmfss.engine.stages import resolve_config
 from mmfss.registry import MODELS
+from mmfss.utils.configs import resolve_config
 
 DEFAULT = [
     f'configs/msanet/{backbone}_{dataset}_{shots}shot.py'

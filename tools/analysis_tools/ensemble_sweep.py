@@ -13,24 +13,21 @@ import argparse
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
-from mmengine.runner import Runner, load_checkpoint
+from mmengine.runner import Runner
 from torch import Tensor
 from tqdm import tqdm
 
 from mmfss.engine.cli import add_run_options, add_shots_option, load_config
+from mmfss.engine.model_loading import load_model
 from mmfss.evaluation.functional import confusion
-from mmfss.registry import MODELS
 
 PLAIN = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
 
 
 def build(cfg: Config, checkpoint: str):
     """Model with the checkpoint's weights, strictly, and the test episodes."""
-    init_default_scope(cfg.get('default_scope', 'mmfss'))
-    model = MODELS.build(cfg.model)
-    load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
-    return model.eval(), Runner.build_dataloader(cfg.test_dataloader)
+    model, _ = load_model(cfg, checkpoint, 'cpu')
+    return model, Runner.build_dataloader(cfg.test_dataloader)
 
 
 def ensembles(model, features, bank) -> dict[str, Tensor]:

@@ -22,8 +22,8 @@ from tqdm import tqdm
 
 from mmfss.apis import FewShotInferencer
 from mmfss.datasets.folder import class_folders, natural_order
-from mmfss.engine.safe_io import atomic_write
 from mmfss.evaluation.functional import confusion, fb_iou, foreground_iou
+from mmfss.utils.files import atomic_write
 
 CURE = 'Free some space or choose another --out'
 

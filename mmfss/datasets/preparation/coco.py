@@ -16,11 +16,13 @@ from pathlib import Path
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from .files import SHOWN, PreparationError, begun, need_space, run_jobs, save_index_png, save_whole
+from mmfss.datasets.input_checks import IGNORE
+from mmfss.utils.files import atomic_write_json
+
+from .files import SHOWN, PreparationError, begun, need_space, run_jobs, save_index_png
 
 OVERLAP_RULES = ('small', 'last', 'first')
 CROWD_RULES = ('ignore', 'object', 'background')
-IGNORE = 255
 IDENTITY = '.mmfss.json'
 BYTES_PER_MASK = 12288  # with the file system's blocks
 
@@ -247,4 +249,4 @@ def _begin(masks: Path, identity: dict, overwrite: bool) -> None:
                 )
             shutil.rmtree(masks)
     masks.mkdir(parents=True, exist_ok=True)
-    save_whole(lambda half: half.write_text(json.dumps(identity, indent=1) + '\n'), note)
+    atomic_write_json(identity, note)

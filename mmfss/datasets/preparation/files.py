@@ -14,6 +14,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from mmfss.datasets.synthetic.writer import voc_palette
+from mmfss.utils.files import atomic_path, atomic_write_text, remove_leftovers
 
 DISK_RESERVE = 64 * 2**20  # bytes that stay free
 SHOWN = 3  # names in an error message
@@ -39,22 +40,10 @@ def need_space(folder: Path, needed: int) -> None:
         )
 
 
-def save_whole(write: Callable[[Path], None], path: Path) -> None:
-    """Let ``write`` make a hidden file beside ``path``, then rename it: nobody ever sees half a file."""
-    half = path.with_name(f'.{path.name}.{os.getpid()}.half')
-    try:
-        write(half)
-        os.replace(half, path)
-    except BaseException:
-        half.unlink(missing_ok=True)
-        raise
-
-
 def begun(folder: Path) -> set[str]:
     """Stems of the masks that an earlier run finished; what it was writing when it was killed is removed."""
     folder.mkdir(parents=True, exist_ok=True)
-    for half in folder.glob('.*.half'):
-        half.unlink(missing_ok=True)
+    remove_leftovers(folder)
     return {path.stem for path in folder.glob('*.png')}
 
 
@@ -62,13 +51,13 @@ def save_index_png(labels: np.ndarray, path: Path) -> None:
     """Save labels (h, w) uint8 as a PNG of indices with the palette of PASCAL VOC."""
     mask = Image.fromarray(labels.astype(np.uint8))
     mask.putpalette(voc_palette())  # makes an index image of it
-    save_whole(lambda half: mask.save(half, format='PNG'), path)
+    with atomic_path(path, sync=False) as half:
+        mask.save(half, format='PNG')
 
 
 def save_names(names: Sequence[str], path: Path) -> None:
     """Save a list, one name a line."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_whole(lambda half: half.write_text(''.join(f'{name}\n' for name in names)), path)
+    atomic_write_text(''.join(f'{name}\n' for name in names), path)
 
 
 def read_list(path: Path) -> list[str]:
@@ -122,9 +111,8 @@ def unpack(archive: Path, wanted: Callable[[PurePosixPath], str | None], out: Pa
                 path = out / target
                 if path.is_file() and path.stat().st_size == member.size:
                     continue
-                path.parent.mkdir(parents=True, exist_ok=True)
-                source = tar.extractfile(member)
-                save_whole(lambda half, source=source, size=member.size: _copy(source, half, size), path)
+                with atomic_path(path, sync=False) as half:
+                    _copy(tar.extractfile(member), half, member.size)
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise PreparationError(
             f'The archive {archive} is cut off or no archive ({error}). Fetch it again; what was unpacked is kept.'

@@ -17,6 +17,8 @@ import numpy as np
 from PIL import Image
 from scipy.io import loadmat
 
+from mmfss.utils.files import atomic_path
+
 from .files import (
     PreparationError,
     begun,
@@ -26,7 +28,6 @@ from .files import (
     run_jobs,
     save_index_png,
     save_names,
-    save_whole,
     unpack,
 )
 
@@ -132,7 +133,8 @@ def convert_mask(job: tuple[Path, Path, Path]) -> None:
     if source.suffix == '.mat':
         save_index_png(labels, target)
     else:
-        save_whole(lambda half: shutil.copyfile(source, half), target)
+        with atomic_path(target, sync=False) as half:
+            shutil.copyfile(source, half)
 
 
 def read_sbd(path: Path) -> np.ndarray:

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from mmfss.datasets.few_shot_dataset import FewShotSegDataset
+from mmfss.utils.files import atomic_write_json
 
-from .files import PreparationError, save_whole
+from .files import PreparationError
 
 SHORT = 16  # digits of a hash that are printed and compared
 
@@ -99,9 +100,7 @@ def format_table(counts: dict[str, ListCount], expected: dict[str, ListCount], t
 
 def save_counts(counts: dict[str, ListCount], path: Path) -> None:
     """Write counts as JSON, to be another copy's expectation."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({key: asdict(count) for key, count in counts.items()}, indent=1) + '\n'
-    save_whole(lambda half: half.write_text(text), path)
+    atomic_write_json({key: asdict(count) for key, count in counts.items()}, path)
 
 
 def read_counts(path: Path) -> dict[str, ListCount]:

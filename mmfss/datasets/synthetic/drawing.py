@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from mmfss.datasets.input_checks import IGNORE
+
 from .silhouettes import Contours
 
 SUBPIXEL_BITS = 4
 # An edge pixel is void when neither side has three quarters of it, as the border in PASCAL VOC.
 SURE = 0.75
-VOID = 255
 
 
 @dataclass
@@ -130,7 +131,7 @@ def paint(canvas: Canvas, alpha: np.ndarray, colour: np.ndarray, label: int | No
         return
     edge = (alpha > 1 - SURE) & (alpha < SURE)
     # An edge between two surfaces of the same label is no edge.
-    canvas.label[edge & (canvas.label != label)] = VOID
+    canvas.label[edge & (canvas.label != label)] = IGNORE
     canvas.label[alpha >= SURE] = label
 
 

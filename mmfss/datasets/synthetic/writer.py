@@ -19,6 +19,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from mmfss.utils.files import atomic_path
+
 from .catalog import SHAPE_CLASSES
 from .scene import render_scene
 
@@ -198,6 +200,5 @@ def _write_example(root: Path, spec: ShapesSpec, job: tuple[str, int]) -> None:
 
 
 def _save(image: Image.Image, path: Path, **options) -> None:
-    unfinished = path.with_name(f'.{path.name}.{os.getpid()}')
-    image.save(unfinished, **options)
-    os.replace(unfinished, path)
+    with atomic_path(path, sync=False) as half:
+        image.save(half, **options)

@@ -4,7 +4,7 @@
 from .blur import RandomGaussianBlur
 from .crop import ForegroundCrop
 from .geometry import RandomScale, ResizeLongSide, ScoreAtNetworkSize, SquashResize
-from .loading import CorruptFileError, LoadFewShotAnnotations, LoadFewShotImage
+from .loading import CorruptFileError, LoadFewShotAnnotations, LoadFewShotImage, start_padding_map
 from .packing import PackEpisodeInputs
 from .weak_masks import WeakAnnotation
 
@@ -20,4 +20,5 @@ __all__ = [
     'ScoreAtNetworkSize',
     'SquashResize',
     'WeakAnnotation',
+    'start_padding_map',
 ]

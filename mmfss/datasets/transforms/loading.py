@@ -11,6 +11,20 @@ from mmfss.registry import TRANSFORMS
 JPEG_START, JPEG_SCAN, JPEG_END = b'\xff\xd8', b'\xff\xda', b'\xff\xd9'
 
 
+PADDING_MAP = 'padding_map'
+
+
+def start_padding_map(results: dict) -> dict:
+    """Add ``padding_map`` (h, w) uint8 of zeros to a loaded image and to its ``seg_fields``.
+
+    Every later transform moves it like a label map, so what it fills in, whatever its geometry, is not 0 at the end:
+    heads learn where a query holds no photograph, also at inference, where there is no annotation.
+    """
+    results[PADDING_MAP] = np.zeros(results['img'].shape[:2], dtype=np.uint8)
+    results['seg_fields'] = [*results.get('seg_fields', ()), PADDING_MAP]
+    return results
+
+
 class CorruptFileError(ValueError):
     """An image or mask that cannot be decoded; the message names the file."""
 
@@ -22,7 +36,8 @@ class LoadFewShotImage(LoadImageFromFile):
     OpenCV fills the missing part of a truncated JPEG with grey and says nothing, so the end mark
     is looked for here.
 
-    Required key: ``img_path``. Added keys: ``img``, ``img_shape`` (h, w), ``ori_shape`` (h, w).
+    Required key: ``img_path``. Added keys: ``img``, ``img_shape`` (h, w), ``ori_shape`` (h, w), ``padding_map`` (see
+    :func:`start_padding_map`).
 
     Args:
         to_float32 (bool): Whether to convert to float32, 0-255; resizing is then done in float32,
@@ -46,7 +61,7 @@ class LoadFewShotImage(LoadImageFromFile):
             raise CorruptFileError(self._message(path, error)) from error
         if loaded is None:
             raise CorruptFileError(self._message(path, 'the end of the JPEG is missing'))
-        return loaded
+        return start_padding_map(loaded)
 
     @staticmethod
     def _message(path: str, reason) -> str:
@@ -107,7 +122,7 @@ class LoadFewShotAnnotations(LoadAnnotations):
             base[ignored] = 255
             maps['gt_base_map'] = base
         results.update(maps)
-        results.setdefault('seg_fields', []).extend(maps)
+        results['seg_fields'] = [*results.get('seg_fields', ()), *maps]
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(with_base={self.with_base}, keep_ignore={self.keep_ignore})'

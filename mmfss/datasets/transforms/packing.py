@@ -10,6 +10,8 @@ from mmseg.datasets.transforms import PackSegInputs
 
 from mmfss.registry import TRANSFORMS
 
+from .loading import PADDING_MAP
+
 EPISODE_META = ('class_id', 'class_name', 'base_index', 'run', 'episode', 'support_names', 'support_paths')
 IMAGE_META = (
     'name',
@@ -32,7 +34,8 @@ class PackEpisodeInputs(PackSegInputs):
     Returns:
         dict: ``inputs`` (3, H, W) in the image's own dtype, BGR, not normalised; ``data_samples``,
         a SegDataSample with ``gt_sem_seg`` (1, H, W) long of 0, 1, 255 and, where the pipeline
-        made base labels, ``gt_base_seg`` (1, H, W) long of 0..N_base, 255.
+        made base labels, ``gt_base_seg`` (1, H, W) long of 0..N_base, 255; ``padding_map``
+        (1, H, W) uint8, 0 where there is photograph, where LoadFewShotImage started one.
 
     Args:
         meta_keys (sequence): Keys that go into the sample's meta information where present.
@@ -46,4 +49,7 @@ class PackEpisodeInputs(PackSegInputs):
         if 'gt_base_map' in results:
             labels = torch.from_numpy(results['gt_base_map'][None].astype(np.int64))  # (1, H, W)
             packed['data_samples'].gt_base_seg = PixelData(data=labels)
+        if PADDING_MAP in results:
+            padding = torch.from_numpy(np.ascontiguousarray(results[PADDING_MAP][None]))  # (1, H, W)
+            packed['data_samples'].padding_map = PixelData(data=padding)
         return packed

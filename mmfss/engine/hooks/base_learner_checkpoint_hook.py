@@ -6,12 +6,12 @@ from pathlib import Path
 from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.runner import CheckpointLoader, weights_to_cpu
+from mmengine.runner import weights_to_cpu
 
 from mmfss.registry import HOOKS
-
-from ..checkpoint_match import base_class_names, model_state
-from ..safe_io import atomic_torch_save
+from mmfss.utils.checkpoint_meta import base_class_names
+from mmfss.utils.files import RESUME, atomic_torch_save
+from mmfss.utils.weights import model_state, read_checkpoint
 
 KEPT_PREFIXES = ('backbone.', 'decode_head.')
 
@@ -42,7 +42,7 @@ class BaseLearnerCheckpointHook(Hook):
         """Write the file on the main process; the others wait until it is there.
 
         Raises:
-            OSError: When it cannot be written (see :func:`mmfss.engine.safe_io.atomic_write`).
+            OSError: When it cannot be written (see :func:`mmfss.utils.files.atomic_write`).
         """
         if is_main_process():
             self._write(runner)
@@ -51,7 +51,7 @@ class BaseLearnerCheckpointHook(Hook):
     def _write(self, runner) -> None:
         best = self._best_checkpoint(runner) if self.use_best else None
         if best is not None:
-            state = model_state(CheckpointLoader.load_checkpoint(str(best), map_location='cpu'))
+            state = model_state(read_checkpoint(best))
         else:
             model = runner.model.module if is_model_wrapper(runner.model) else runner.model
             state = weights_to_cpu(model.state_dict())
@@ -71,6 +71,7 @@ class BaseLearnerCheckpointHook(Hook):
                 ),
             ),
             path,
+            RESUME,
         )
         source = 'the last weights' if best is None else best
         runner.logger.info(f'{self.purpose} is {path} (from {source}).')

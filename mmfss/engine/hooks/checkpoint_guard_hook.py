@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
-from mmengine.runner import BaseLoop, CheckpointLoader
+from mmengine.runner import BaseLoop
 
 from mmfss.registry import HOOKS
-
-from ..checkpoint_match import base_learner_differences, meta_differences, model_state, state_differences
+from mmfss.utils.checkpoint_meta import base_learner_differences, meta_differences
+from mmfss.utils.weights import model_state, read_checkpoint, refusal, weight_differences
 
 
 @HOOKS.register_module()
@@ -54,15 +54,16 @@ class CheckpointGuardHook(Hook):
         path = runner.cfg.get('model', {}).get('base_checkpoint')
         if path is None or not self.check_classes or not isinstance(runner._train_loop, BaseLoop):
             return
-        theirs = CheckpointLoader.load_checkpoint(path, map_location='cpu').get('meta', {})
+        theirs = read_checkpoint(path, hold=True).get('meta', {})  # the model loads it next
         ours = runner.train_dataloader.dataset.metainfo
         reasons = base_learner_differences(theirs, ours)
         if reasons:
             raise ValueError(
-                _refusal(path, 'the base learner', reasons)
-                + (
+                refusal(
+                    f'{path} does not fit the base learner',
+                    reasons,
                     'Train one for this fold (remove or rename the file and run tools/train.py again) '
-                    'or point base_learner.checkpoint and model.base_checkpoint to the right file.'
+                    'or point base_learner.checkpoint and model.base_checkpoint to the right file.',
                 )
             )
 
@@ -77,17 +78,18 @@ class CheckpointGuardHook(Hook):
         ours = _dataset_meta(runner)
         if self.check_weights:
             ignore = self.ignore + (self.new if isinstance(runner._train_loop, BaseLoop) else ())
-            reasons = state_differences(model.state_dict(), model_state(checkpoint), ignore)
+            reasons = weight_differences(model.state_dict(), model_state(checkpoint), ignore)
             if reasons:
                 shots = [side.get('shots') if side else None for side in (theirs, ours)]
                 if None not in shots and shots[0] != shots[1]:
                     reasons.insert(0, f'it was trained with {shots[0]} shots, not {shots[1]}')
                 reasons += meta_differences(ours, theirs)
                 raise ValueError(
-                    _refusal(_name(runner), 'the model of this config', reasons)
-                    + (
+                    refusal(
+                        f'{_name(runner)} does not fit the model of this config',
+                        reasons,
                         'Give the config it was trained with, or list weights that may differ in '
-                        'default_hooks.checkpoint_guard.ignore.'
+                        'default_hooks.checkpoint_guard.ignore.',
                     )
                 )
         if not self.check_classes:
@@ -103,11 +105,12 @@ class CheckpointGuardHook(Hook):
         reasons = meta_differences(ours, theirs)
         if reasons:
             raise ValueError(
-                _refusal(_name(runner), 'the dataset of this config', reasons)
-                + (
+                refusal(
+                    f'{_name(runner)} does not fit the dataset of this config',
+                    reasons,
                     'It may have been trained on classes that count as novel here. Use --fold of the '
                     'training run; for a test across data sets set '
-                    'default_hooks.checkpoint_guard.check_classes=False.'
+                    'default_hooks.checkpoint_guard.check_classes=False.',
                 )
             )
 
@@ -124,7 +127,3 @@ def _name(runner) -> str:
     if runner._load_from is not None:
         return str(runner._load_from)
     return f'the last checkpoint in {runner.work_dir}'
-
-
-def _refusal(path: str, target: str, reasons: list[str]) -> str:
-    return f'{path} does not fit {target}:\n  - ' + '\n  - '.join(reasons) + '\n'

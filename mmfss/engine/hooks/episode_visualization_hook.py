@@ -7,14 +7,15 @@ from collections.abc import Sequence
 
 import mmcv
 import numpy as np
-import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from mmengine.visualization import Visualizer
 
 from mmfss.registry import HOOKS
-from mmfss.visualization.episode_visualizer import EpisodeVisualizer, episode_iou, stem
+from mmfss.utils.files import file_stem
+from mmfss.visualization.contact_sheet import to_rgb
+from mmfss.visualization.episode_visualizer import EpisodeVisualizer, episode_iou
 
 
 @HOOKS.register_module()
@@ -158,7 +159,7 @@ def _chosen(sample: BaseDataElement, interval: int, limit: int | None) -> bool:
 
 def _episode_name(sample: BaseDataElement) -> str:
     class_name = re.sub(r'[^\w-]+', '-', str(sample.get('class_name', sample.get('class_id'))))
-    return f'run{sample.run}_ep{int(sample.episode):04d}_{class_name}_{stem(sample.img_path)}'
+    return f'run{sample.run}_ep{int(sample.episode):04d}_{class_name}_{file_stem(sample.img_path)}'
 
 
 def _file_name(sample: BaseDataElement) -> str:
@@ -177,9 +178,4 @@ def _supports_of(data_batch: dict, position: int) -> list[tuple[np.ndarray, Base
     to.
     """
     images, samples = data_batch['inputs']['support'], data_batch['data_samples']['support']
-    return [(_to_rgb(images[k][position]), samples[k][position]) for k in range(len(samples))]
-
-
-def _to_rgb(image: torch.Tensor) -> np.ndarray:
-    """(3, H, W) BGR, not normalised -> (H, W, 3) uint8 RGB."""
-    return image.detach().cpu().flip(0).permute(1, 2, 0).round().clamp(0, 255).to(torch.uint8).numpy()
+    return [(to_rgb(images[k][position]), samples[k][position]) for k in range(len(samples))]

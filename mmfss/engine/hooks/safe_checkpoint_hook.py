@@ -7,8 +7,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
 
 from mmfss.registry import HOOKS
-
-from ..safe_io import atomic_write
+from mmfss.utils.files import atomic_write, remove_leftovers
 
 
 class _PatientBackend:
@@ -52,7 +51,7 @@ class _PatientBackend:
 class SafeCheckpointHook(CheckpointHook):
     """MMEngine's ``CheckpointHook``, made safe against full disks and kills.
 
-    Each file is written whole or not at all (:mod:`mmfss.engine.safe_io`), and an outdated or
+    Each file is written whole or not at all (:mod:`mmfss.utils.files`), and an outdated or
     formerly best checkpoint is removed only after its successor is on disk. When a save fails the
     run stops with an error that names the path and the free space, and ``--resume`` goes on from
     the last complete checkpoint.
@@ -71,6 +70,8 @@ class SafeCheckpointHook(CheckpointHook):
         """Prepare the folder, then put the patient backend in front of the real one."""
         super().before_train(runner)
         self.file_backend = _PatientBackend(self.file_backend)
+        if is_main_process():
+            remove_leftovers(Path(runner.work_dir))  # of a run that was killed while saving
 
     def _save_checkpoint(self, runner) -> None:
         with _Settling(self, runner):

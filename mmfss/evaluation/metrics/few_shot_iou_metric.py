@@ -11,6 +11,7 @@ from mmengine.logging import print_log
 
 from mmfss.registry import METRICS
 from mmfss.structures import prediction_key
+from mmfss.utils.files import file_stem
 
 from ..functional import confusion
 from ..report import format_report, report_name, summarise, write_report
@@ -103,6 +104,7 @@ class FewShotIoUMetric(BaseMetric):
                     f'FewShotIoUMetric: a data sample has no {missing}; EpisodicDataset puts them into the '
                     "query's metainfo, a pipeline's packing must keep them"
                 )
+            path = sample.get('img_path')
             label = _map_of(sample, 'gt_sem_seg')
             counts = {}
             for name in self.outputs or _outputs_of(sample):
@@ -121,8 +123,8 @@ class FewShotIoUMetric(BaseMetric):
                     'episode': int(sample['episode']),
                     'class_id': int(sample['class_id']),
                     # Names as in the episode list: in a folder a class several files are called alike.
-                    'query': sample.get('name') or _stem(sample.get('img_path')),
-                    'supports': list(sample.get('support_names') or map(_stem, sample.get('support_paths', ()))),
+                    'query': sample.get('name') or (path and file_stem(path)),
+                    'supports': list(sample.get('support_names') or map(file_stem, sample.get('support_paths', ()))),
                     'counts': counts,
                 }
             )
@@ -225,7 +227,3 @@ def _map_of(sample: dict, key: str) -> np.ndarray:
     data = sample[key]['data']
     data = data.detach().cpu().numpy() if hasattr(data, 'detach') else np.asarray(data)
     return data.reshape(data.shape[-2:])
-
-
-def _stem(path: str | None) -> str | None:
-    return None if path is None else osp.splitext(osp.basename(path))[0]

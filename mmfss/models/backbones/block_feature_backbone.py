@@ -10,11 +10,14 @@ from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from torch import Tensor
 
 from mmfss.registry import MODELS
+from mmfss.structures import STAGES, BackboneFeatures
+from mmfss.utils.precision import autocast_to
+from mmfss.utils.weights import check_init_cfg
 
 from ..layers.dilated_depthwise import speed_up_dilated_depthwise
-from ..layers.precision import autocast_to
-from ..loading import check_init_cfg
-from .features import BackboneFeatures
+from .stages import wanted_layers
+
+_NUMBERS = {3: 'three', 4: 'four'}
 
 
 def _as_map(output, size: tuple[int, int], name: str) -> Tensor:
@@ -67,8 +70,9 @@ class BlockFeatureBackbone(BaseModule):
     def __init__(
         self,
         backbone: dict,
-        blocks: Sequence[Sequence[str]],
+        blocks: Sequence[Sequence[str]] | None = None,
         out_indices: Sequence[int] = (-3, -2, -1),
+        last_stage: Sequence[str] | None = None,
         norm_eval: bool = False,
         frozen: bool = False,
         compute_dtype: str | None = None,
@@ -76,41 +80,60 @@ class BlockFeatureBackbone(BaseModule):
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg)
-        if len(blocks) != 3 or len(out_indices) != 3:
+        if len(out_indices) not in (3, 4) or (blocks is not None and len(blocks) != 3):
             raise ValueError(
-                'blocks and out_indices need three entries each (layer2, layer3, layer4), got '
+                'blocks needs three entries (layer2, layer3, layer4) and out_indices three, or four with layer1; got '
                 f'{blocks} and {out_indices}'
             )
         self.backbone = MODELS.build(backbone)
         self.out_indices = tuple(out_indices)
+        self.layers = ('layer1', *STAGES)[-len(self.out_indices) :]
         self.norm_eval, self.frozen = norm_eval or frozen, frozen
         self.compute_dtype = compute_dtype
         speed_up_dilated_depthwise(self.backbone)
-        names = [name for name, _ in self.backbone.named_modules()]
-        self.block_names: list[list[str]] = []
-        for group in blocks:
-            found = [n for n in names if any(re.fullmatch(pattern, n) for pattern in group)]
-            if not found:
-                raise ValueError(
-                    f'no module of {type(self.backbone).__name__} matches blocks={list(group)}; it has '
-                    f'e.g. {[n for n in names if n][:12]}'
-                )
-            self.block_names.append(found)
-        self.num_blocks = tuple(len(group) for group in self.block_names)
+        self.block_names = {
+            stage: self._matching(group, 'blocks') for stage, group in zip(STAGES, blocks or (), strict=False)
+        }
+        self.num_blocks = {stage: len(names) for stage, names in self.block_names.items()}
+        self.last_stage_names = self._matching(last_stage, 'last_stage') if last_stage else []
         if frozen:
             self.requires_grad_(False)
         self.stage_channels = self._probe(probe_size)
         self.to(memory_format=torch.channels_last)  # the layout in which convolutions run fastest
 
-    def _probe(self, size: int) -> tuple[int, ...]:
-        """Channels of the three stages, learnt from one small image in eval mode (no statistics change)."""
+    def _matching(self, patterns: Sequence[str], argument: str) -> list[str]:
+        """Names of the backbone's modules that match, in their order."""
+        names = [name for name, _ in self.backbone.named_modules()]
+        found = [n for n in names if any(re.fullmatch(pattern, n) for pattern in patterns)]
+        if not found:
+            raise ValueError(
+                f'no module of {type(self.backbone).__name__} matches {argument}={list(patterns)}; it has '
+                f'e.g. {[n for n in names if n][:12]}'
+            )
+        return found
+
+    def _probe(self, size: int) -> dict[str, int]:
+        """Channels of the stages, learnt from one small image in eval mode (no statistics change)."""
         modes = {m: m.training for m in self.backbone.modules()}
         self.backbone.eval()
         with torch.no_grad():
-            features = self.extract_blocks(torch.zeros(1, 3, size, size))
+            # Zeros may leave a map of zeros, on which every last stage would look right.
+            image = torch.linspace(-1, 1, 3 * size * size).view(1, 3, size, size)
+            features = self.extract_blocks(image, self.layers, bool(self.block_names))
+            if self.last_stage_names:
+                self._check_last_stage(features)
         for module, mode in modes.items():
             module.training = mode
-        return tuple(stage.shape[1] for stage in features.stages)
+        return {name: stage.shape[1] for name, stage in features.stages.items()}
+
+    def _check_last_stage(self, features: BackboneFeatures) -> None:
+        expected = features['layer4']
+        try:
+            found = self.last_stage(features['layer3'])
+        except (RuntimeError, TypeError) as error:
+            raise ValueError(f'last_stage={self.last_stage_names} does not run on layer3: {error}') from error
+        if found.shape != expected.shape or (found - expected).abs().max() > 1e-2 * expected.abs().max():
+            raise ValueError(f'last_stage={self.last_stage_names} does not make layer4 of layer3: name all its modules')
 
     def init_weights(self) -> None:
         """Initialise the backbone; pre-trained weights must be there and must fit.
@@ -123,42 +146,69 @@ class BlockFeatureBackbone(BaseModule):
         super().init_weights()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """(N, 3, H, W) -> the backbone's own outputs, three stages of them."""
+        """(N, 3, H, W) -> the backbone's own outputs, a map for each of ``out_indices``."""
         with autocast_to(self.compute_dtype, x.device):
             outs = self.backbone(x)
-        if len(outs) < 3:
+        if len(outs) < len(self.out_indices):
             raise ValueError(
-                f'{type(self.backbone).__name__} gives {len(outs)} feature map(s), three stages are '
-                "needed: set its 'out_indices'"
+                f'{type(self.backbone).__name__} gives {len(outs)} feature map(s), {_NUMBERS[len(self.out_indices)]} '
+                "stages are needed: set its 'out_indices'"
             )
         return tuple(outs[i].float() if self.compute_dtype else outs[i] for i in self.out_indices)
 
-    def extract_blocks(self, x: Tensor) -> BackboneFeatures:
-        """Stage and block features.
+    def extract_blocks(self, x: Tensor, stages: Sequence[str] = STAGES, blocks: bool = True) -> BackboneFeatures:
+        """Stage and block features. The whole backbone runs, whichever stages are asked for.
 
         Args:
             x (Tensor): normalised images (N, 3, H, W).
+            stages (Sequence[str]): those to hand out.
+            blocks (bool): hand out the block features too. Defaults to True.
 
         Returns:
             BackboneFeatures: the outputs of the named modules as blocks.
+
+        Raises:
+            ValueError: when a stage is unknown, or block features are asked for and ``blocks`` names none.
         """
+        wanted_layers(stages, self.layers, f'BlockFeatureBackbone with out_indices={self.out_indices}')
+        if blocks and not self.block_names:
+            raise ValueError("this method reads block features: name them in the backbone's `blocks`")
         outputs, handles = {}, []
         modules = dict(self.backbone.named_modules())
-        for name in (n for group in self.block_names for n in group):
+        for name in (n for group in self.block_names.values() for n in group if blocks):
             handles.append(
                 modules[name].register_forward_hook(lambda _, __, output, name=name: outputs.__setitem__(name, output))
             )
         try:
-            stages = self.forward(x)
+            maps = dict(zip(self.layers, self.forward(x), strict=True))
         finally:
             for handle in handles:
                 handle.remove()
-        blocks = tuple(
-            tuple(_as_map(outputs[n], stage.shape[-2:], n) for n in group)
-            for group, stage in zip(self.block_names, stages, strict=True)
-        )
-        h, w = blocks[0][0].shape[-2:]
-        return BackboneFeatures(stages, blocks, mask_sizes=((2 * h, 2 * w),))
+        sizes = {name: tuple(m.shape[-2:]) for name, m in maps.items()}
+        groups = {
+            stage: tuple(_as_map(outputs[n], sizes[stage], n) for n in names)
+            for stage, names in self.block_names.items()
+            if blocks
+        }
+        return BackboneFeatures({name: maps[name] for name in self.layers if name in stages}, groups, sizes=sizes)
+
+    def last_stage(self, layer3: Tensor) -> Tensor:
+        """layer4 alone: a layer3 map (N, C, h, w), such as a masked one -> (N, C', h', w').
+
+        Raises:
+            ValueError: when the config does not say which modules it is.
+        """
+        if not self.last_stage_names:
+            raise ValueError(
+                'this method masks supports before the last stage: name the modules that make layer4 of layer3 in the '
+                "backbone's `last_stage`"
+            )
+        modules = dict(self.backbone.named_modules())
+        with autocast_to(self.compute_dtype, layer3.device):
+            x = layer3
+            for name in self.last_stage_names:
+                x = modules[name](x)
+        return x.float() if self.compute_dtype else x
 
     def train(self, mode: bool = True) -> 'BlockFeatureBackbone':
         """As nn.Module's, with BatchNorm (norm_eval) or everything (frozen) kept in eval mode."""

@@ -1,13 +1,16 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """ResNets that also give their block features before the last ReLU (MSANet, Iqbal et al. 2022, section 3.2)."""
 
+from collections.abc import Sequence
+
 from mmseg.models.backbones.resnet import BasicBlock, Bottleneck, ResNet
 from torch import Tensor
 
 from mmfss.registry import MODELS
+from mmfss.structures import STAGES, BackboneFeatures
+from mmfss.utils.weights import check_init_cfg
 
-from ..loading import check_init_cfg
-from .features import BackboneFeatures
+from .stages import wanted_layers
 
 
 class BlockBasicBlock(BasicBlock):
@@ -61,42 +64,48 @@ class BlockResNet(ResNet):
         super().__init__(depth, **kwargs)
 
     def init_weights(self) -> None:
-        """Initialise; pre-trained weights must be there and must fit (:func:`mmfss.models.loading.check_init_cfg`)."""
+        """Initialise; pre-trained weights must be there and must fit (:func:`mmfss.utils.weights.check_init_cfg`)."""
         check_init_cfg(self)
         super().init_weights()
 
     @property
-    def stage_channels(self) -> tuple[int, int, int]:
-        """Channels of the outputs of layer2, layer3 and layer4."""
-        return tuple(self.block.expansion * self.base_channels * 2**i for i in (1, 2, 3))
+    def stage_channels(self) -> dict[str, int]:
+        """Stage -> channels of its output."""
+        return {f'layer{i + 1}': self.block.expansion * self.base_channels * 2**i for i in range(4)}
 
     @property
-    def num_blocks(self) -> tuple[int, int, int]:
-        """Number of block features of layer2, layer3 and layer4."""
-        return tuple(self.stage_blocks[1:])
+    def num_blocks(self) -> dict[str, int]:
+        """Stage -> number of its blocks. Those of layer1 count, but are not handed out."""
+        return {f'layer{i + 1}': count for i, count in enumerate(self.stage_blocks)}
 
-    def extract_blocks(self, x: Tensor) -> BackboneFeatures:
+    def extract_blocks(self, x: Tensor, stages: Sequence[str] = STAGES, blocks: bool = True) -> BackboneFeatures:
         """Stage and block features.
 
         Args:
             x (Tensor): normalised images (N, 3, H, W).
+            stages (Sequence[str]): those to hand out, of 'layer1' to 'layer4'; nothing behind the last one is computed.
+            blocks (bool): hand out the block features of layer2 to the last stage too. Defaults to True.
 
         Returns:
             BackboneFeatures: stages after their last ReLU, blocks before it.
         """
+        layers = wanted_layers(stages, ('layer1', 'layer2', 'layer3', 'layer4'), type(self).__name__)
         x = self.stem(x) if self.deep_stem else self.relu(self.norm1(self.conv1(x)))
-        x = self.layer1(self.maxpool(x))
-        h, w = x.shape[-2:]
-        stages, blocks = [], []
-        for layer in (self.layer2, self.layer3, self.layer4):
+        x = self.maxpool(x)
+        outputs, sums, sizes = {}, {}, {}
+        for name in layers:
             group = []
-            for block in layer:
+            for block in getattr(self, name):
                 group.append(block.residual_sum(x))
                 x = group[-1].relu()  # not in place: the sum itself is a block feature
-            blocks.append(tuple(group))
-            stages.append(x)
-        # The released code resizes the mask to twice layer1's side and to layer1's side on its way down.
-        return BackboneFeatures(tuple(stages), tuple(blocks), mask_sizes=((2 * h, 2 * w), (h, w)))
+            outputs[name], sizes[name] = x, tuple(x.shape[-2:])
+            if blocks and name != 'layer1':
+                sums[name] = tuple(group)
+        return BackboneFeatures({name: outputs[name] for name in layers if name in stages}, sums, sizes=sizes)
+
+    def last_stage(self, layer3: Tensor) -> Tensor:
+        """layer4 alone: a layer3 map (N, C, h, w), such as a masked one -> (N, C', h', w')."""
+        return self.layer4(layer3)
 
     def train(self, mode: bool = True) -> 'BlockResNet':
         """As nn.Module's: mmseg's version forgets to return the module."""

@@ -1,14 +1,17 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """VGG16-BN as few-shot methods use it: pools that round up, and the raw conv outputs as block features."""
 
+from collections.abc import Sequence
+
 from mmengine.model import BaseModule
 from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from torch import Tensor, nn
 
 from mmfss.registry import MODELS
+from mmfss.structures import STAGES, BackboneFeatures
+from mmfss.utils.weights import check_init_cfg
 
-from ..loading import check_init_cfg
-from .features import BackboneFeatures
+from .stages import wanted_layers
 
 
 def _vgg_block(in_channels: int, channels: int, num_convs: int, pool: bool) -> nn.Sequential:
@@ -44,11 +47,11 @@ class BlockVGG(BaseModule):
         for i, (c_in, c_out, n) in enumerate(zip(inputs, widths, convs, strict=True)):
             self.add_module(f'layer{i}', _vgg_block(c_in, c_out, n, pool=i < 4))
         self.norm_eval = norm_eval
-        self.stage_channels = tuple(widths[2:])
-        self.num_blocks = (3, 3, 1)
+        self.stage_channels = {f'layer{i}': width for i, width in enumerate(widths)}
+        self.num_blocks = dict(layer2=3, layer3=3, layer4=1)
 
     def init_weights(self) -> None:
-        """Initialise; pre-trained weights must be there and must fit (:func:`mmfss.models.loading.check_init_cfg`)."""
+        """Initialise; pre-trained weights must be there and must fit (:func:`mmfss.utils.weights.check_init_cfg`)."""
         check_init_cfg(self)
         super().init_weights()
 
@@ -70,21 +73,31 @@ class BlockVGG(BaseModule):
                 convs.append(x)
         return x, tuple(convs)
 
-    def extract_blocks(self, x: Tensor) -> BackboneFeatures:
+    def extract_blocks(self, x: Tensor, stages: Sequence[str] = STAGES, blocks: bool = True) -> BackboneFeatures:
         """Stage and block features.
 
         Args:
             x (Tensor): normalised images (N, 3, H, W).
+            stages (Sequence[str]): those to hand out, of 'layer0' to 'layer4'; nothing behind the last one is computed.
+            blocks (bool): hand out the block features too. Defaults to True.
 
         Returns:
-            BackboneFeatures: stages layer2, layer3, layer4; blocks: the three convs of block 4, the three of block 5
-            (both before BatchNorm), and layer4's output.
+            BackboneFeatures: blocks: the three convs of block 4 (as 'layer2'), the three of block 5 (as 'layer3'), both
+            before BatchNorm, and layer4's output.
         """
-        layer2 = self.layer2(self.layer1(self.layer0(x)))
-        layer3, block4 = self._with_conv_outputs(self.layer3, layer2)
-        layer4, block5 = self._with_conv_outputs(self.layer4, layer3)
-        h, w = block4[0].shape[-2:]
-        return BackboneFeatures((layer2, layer3, layer4), (block4, block5, (layer4,)), mask_sizes=((2 * h, 2 * w),))
+        layers = wanted_layers(stages, tuple(f'layer{i}' for i in range(5)), type(self).__name__)
+        outputs, convs, sizes = {}, {}, {}
+        for name in layers:
+            x, convs[name] = self._with_conv_outputs(getattr(self, name), x)
+            outputs[name], sizes[name] = x, tuple(x.shape[-2:])
+        groups = {}
+        if blocks and 'layer4' in layers:
+            groups = dict(layer2=convs['layer3'], layer3=convs['layer4'], layer4=(x,))
+        return BackboneFeatures({name: outputs[name] for name in layers if name in stages}, groups, sizes=sizes)
+
+    def last_stage(self, layer3: Tensor) -> Tensor:
+        """layer4 alone: a layer3 map (N, C, h, w), such as a masked one -> (N, C', h, w)."""
+        return self.layer4(layer3)
 
     def train(self, mode: bool = True) -> 'BlockVGG':
         """As nn.Module's, with BatchNorm kept in eval mode when ``norm_eval``."""

@@ -2,14 +2,19 @@
 """What every few-shot method is to the segmentors: encode supports once, segment queries against them."""
 
 from abc import ABCMeta, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
+import torch
 from mmengine.model import BaseModule
+from mmseg.structures import SegDataSample
 from torch import Tensor
 
-from mmfss.structures import SupportBank
+from mmfss.structures import STAGES, BackboneFeatures, SupportBank
 
-from ..backbones import BackboneFeatures
+from ..layers import resize
+
+IGNORE = 255
 
 
 @dataclass(frozen=True)
@@ -17,27 +22,63 @@ class MetaOutput:
     """Result of a meta head.
 
     Attributes:
-        logits (Tensor): (B, 2, h, w), background and foreground.
+        logits (Tensor): (B, 2, h, w), background and foreground; at feature size as a rule, at image size where shots
+            vote there.
         adjustment (Tensor, optional): adjustment factor psi, (B, 1, 1, 1), for heads that estimate one.
+        auxiliary (dict[str, Tensor]): further maps that the head's own :meth:`BaseMetaHead.loss` reads.
     """
 
     logits: Tensor
     adjustment: Tensor | None = None
+    auxiliary: dict[str, Tensor] = field(default_factory=dict)
+
+
+def stack_labels(data_samples: Sequence[SegDataSample], field: str = 'gt_sem_seg') -> Tensor:
+    """Labels (B, H, W) int64 of a batch of query samples."""
+    return torch.cat([sample.get(field).data for sample in data_samples]).long()
 
 
 class BaseMetaHead(BaseModule, metaclass=ABCMeta):
-    """Base of the meta heads: a new method is one file with these two functions, and a config.
+    """Base of the meta heads: a new method is one file with :meth:`encode_support` and :meth:`forward`, and a config.
 
-    K, the number of shots, is read from the tensors of the bank and never stored.
+    K, the number of shots, is read from the tensors of the bank and never stored. Everything below the two abstract
+    methods has a default that suits a head which needs nothing special.
+
+    Args:
+        in_channels (Mapping[str, int], optional): stage -> channels. The segmentor fills this in from its backbone.
+        num_blocks (Mapping[str, int], optional): stage -> number of its block features; filled in likewise.
+        init_cfg (dict, optional): initialisation config.
+
+    Attributes:
+        query_stages (Sequence[str]): stages of a query that :meth:`forward` reads; 'layer1' is possible too.
+        support_stages (Sequence[str]): stages of a support that :meth:`encode_support` reads; 'masked_layer4' is layer4
+            computed on layer3 times the foreground.
+        uses_blocks (bool): whether the block features are read.
+        fixed_shots (int, optional): K where the weights were learnt for one number of supports; None: any number.
     """
 
+    query_stages: Sequence[str] = STAGES
+    support_stages: Sequence[str] = STAGES
+    uses_blocks: bool = False
+    fixed_shots: int | None = None
+
+    def __init__(
+        self,
+        in_channels: Mapping[str, int] | None = None,
+        num_blocks: Mapping[str, int] | None = None,
+        init_cfg: dict | None = None,
+    ):
+        super().__init__(init_cfg)
+        self.in_channels, self.num_blocks = in_channels, num_blocks
+
     @abstractmethod
-    def encode_support(self, features: BackboneFeatures, mask: Tensor) -> dict[str, Tensor]:
+    def encode_support(self, features: BackboneFeatures, labels: Tensor) -> dict[str, Tensor]:
         """What each support contributes, each for itself.
 
         Args:
             features (BackboneFeatures): of N = B*K support images.
-            mask (Tensor): their foreground in {0., 1.}, (N, 1, H, W) at image size.
+            labels (Tensor): (N, 1, H, W) at image size: 1 foreground, 0 background, 255 neither (void, padding).
+                ``foreground(labels)`` is the mask of {0., 1.} that most methods want.
 
         Returns:
             dict[str, Tensor]: tensors (N, ...); the segmentor gives them their shape (B, K, ...) in a SupportBank.
@@ -48,9 +89,50 @@ class BaseMetaHead(BaseModule, metaclass=ABCMeta):
         """Segment queries.
 
         Args:
-            features (BackboneFeatures): of B query images.
-            bank (SupportBank): of the B episodes, K shots each, holding this head's tensors.
+            features (BackboneFeatures): of B query images; ``padding`` (B, 1, H, W) says which pixels are no photograph
+                and ``image_size`` how large the images are.
+            bank (SupportBank): of the B episodes, K shots each, holding this head's tensors, finished.
 
         Returns:
-            MetaOutput: logits (B, 2, h, w) at feature size.
+            MetaOutput: logits (B, 2, h, w).
         """
+
+    def finish(self, bank: SupportBank) -> SupportBank:
+        """Once a class, after all its shots are joined: clusters, keys and values, a fitted classifier.
+
+        Args:
+            bank (SupportBank): of B episodes, with this head's tensors (B, K, ...).
+
+        Returns:
+            SupportBank: ``bank.with_summary({name: (B, ...)})``, or the bank as it is, the default.
+        """
+        return bank
+
+    def loss(
+        self,
+        output: MetaOutput,
+        bank: SupportBank,
+        data_samples: Sequence[SegDataSample],
+        loss_decode: Callable[..., Tensor],
+    ) -> dict[str, Tensor]:
+        """Training losses of this head.
+
+        Args:
+            output (MetaOutput): of :meth:`forward`.
+            bank (SupportBank): of the same B episodes.
+            data_samples (Sequence[SegDataSample]): the queries' annotations: ``gt_sem_seg`` 0, 1, 255 at image size.
+            loss_decode (Callable): the config's pixel loss: (scores, labels, ignore_index=255) -> scalar.
+
+        Returns:
+            dict[str, Tensor]: 'loss_...' -> scalar, with 'loss_final' for the logits; the default has nothing else.
+        """
+        labels = stack_labels(data_samples)  # (B, H, W)
+        return dict(loss_final=loss_decode(resize(output.logits, labels.shape[-2:]), labels, ignore_index=IGNORE))
+
+    def open_dims(self) -> dict[str, tuple[int, ...]]:
+        """Tensors of the bank whose size follows from the supports, and in which negative dimensions.
+
+        One dimension, such as ``(-1,)`` of kept vectors, is padded with zeros when supports are joined; two, ``(-2,
+        -1)`` of maps, are a height and a width that must agree. The default: none, every size follows from the config.
+        """
+        return {}

@@ -1,16 +1,13 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """A floor without training: PFENet's prior mask, cut at a threshold."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from mmfss.registry import MODELS
-from mmfss.structures import SupportBank
+from mmfss.structures import BackboneFeatures, SupportBank
 
-from ..backbones import BackboneFeatures
-from ..layers import encode_prior, prior_mask
+from ..layers import encode_prior, foreground, prior_mask
 from .base_meta_head import BaseMetaHead, MetaOutput
 
 
@@ -20,27 +17,26 @@ class PriorMaskHead(BaseMetaHead):
 
     Args:
         threshold (float): of the prior mask, 0..1. Defaults to 0.5.
-        in_channels, num_blocks: filled in by the segmentor, not needed here.
-        init_cfg (dict, optional): initialisation config.
+        **kwargs: see :class:`BaseMetaHead`.
     """
 
-    def __init__(
-        self,
-        threshold: float = 0.5,
-        in_channels: Sequence[int] | None = None,
-        num_blocks: Sequence[int] | None = None,
-        init_cfg: dict | None = None,
-    ):
-        super().__init__(init_cfg)
+    query_stages = support_stages = ('layer4',)
+
+    def __init__(self, threshold: float = 0.5, **kwargs):
+        super().__init__(**kwargs)
         if not 0 <= threshold <= 1:
             raise ValueError(f'threshold={threshold}: a prior mask lies in 0..1')
         self.threshold = threshold
 
-    def encode_support(self, features: BackboneFeatures, mask: Tensor) -> dict[str, Tensor]:
+    def encode_support(self, features: BackboneFeatures, labels: Tensor) -> dict[str, Tensor]:
         """The vectors of :func:`mmfss.models.layers.encode_prior`."""
-        return encode_prior(features.stages[2], mask)
+        return encode_prior(features['layer4'], foreground(labels))
 
     def forward(self, features: BackboneFeatures, bank: SupportBank) -> MetaOutput:
         """Scores (B, 2, h, w): the threshold, and the prior mask."""
-        prior = prior_mask(features.stages[2], bank.tensors).mean(1, keepdim=True)  # (B, 1, h, w)
+        prior = prior_mask(features['layer4'], bank.tensors).mean(1, keepdim=True)  # (B, 1, h, w)
         return MetaOutput(torch.cat([torch.full_like(prior, self.threshold), prior], dim=1))
+
+    def open_dims(self) -> dict[str, tuple[int, ...]]:
+        """The kept vectors."""
+        return dict(vectors=(-1,), valid=(-1,))

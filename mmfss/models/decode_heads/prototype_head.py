@@ -8,10 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmfss.registry import MODELS
-from mmfss.structures import SupportBank
+from mmfss.structures import BackboneFeatures, SupportBank
 
-from ..backbones import BackboneFeatures
-from ..layers import masked_average, resize
+from ..layers import background, foreground, masked_average, resize
 from .base_meta_head import BaseMetaHead, MetaOutput
 
 
@@ -19,35 +18,33 @@ from .base_meta_head import BaseMetaHead, MetaOutput
 class PrototypeHead(BaseMetaHead):
     """Cosine similarity of each query pixel to the supports' mean foreground and mean background vector.
 
-    Features of several stages are scaled to unit length each and concatenated, so each stage has the same say.
+    Features of several stages are scaled to unit length each and concatenated, so each stage has the same say. Pixels
+    labelled 255 (void, padding) are in neither mean.
 
     Args:
         stages (Sequence[int]): layers used, of 2, 3, 4. Defaults to (3, 4).
-        in_channels, num_blocks: filled in by the segmentor, not needed here.
-        init_cfg (dict, optional): initialisation config.
+        **kwargs: see :class:`BaseMetaHead`.
     """
 
-    def __init__(
-        self,
-        stages: Sequence[int] = (3, 4),
-        in_channels: Sequence[int] | None = None,
-        num_blocks: Sequence[int] | None = None,
-        init_cfg: dict | None = None,
-    ):
-        super().__init__(init_cfg)
+    def __init__(self, stages: Sequence[int] = (3, 4), **kwargs):
+        super().__init__(**kwargs)
         if not stages or not set(stages) <= {2, 3, 4}:
             raise ValueError(f'stages={tuple(stages)}: choose from the layers 2, 3, 4')
-        self.stages = tuple(stages)
+        self.stages = tuple(f'layer{i}' for i in stages)
+        # layer3 gives the size to which the others are brought.
+        self.query_stages = self.support_stages = tuple(sorted({'layer3', *self.stages}))
 
     def _features(self, features: BackboneFeatures) -> Tensor:
         """(N, C, h, w): the chosen stages at layer3's size."""
-        size = features.stages[1].shape[-2:]
-        return torch.cat([F.normalize(resize(features.stages[i - 2], size), dim=1) for i in self.stages], dim=1)
+        size = features['layer3'].shape[-2:]
+        return torch.cat([F.normalize(resize(features[stage], size), dim=1) for stage in self.stages], dim=1)
 
-    def encode_support(self, features: BackboneFeatures, mask: Tensor) -> dict[str, Tensor]:
+    def encode_support(self, features: BackboneFeatures, labels: Tensor) -> dict[str, Tensor]:
         """``foreground`` and ``background``: mean vectors (N, C)."""
         maps = self._features(features)
-        return dict(foreground=masked_average(maps, mask), background=masked_average(maps, 1 - mask))
+        return dict(
+            foreground=masked_average(maps, foreground(labels)), background=masked_average(maps, background(labels))
+        )
 
     def forward(self, features: BackboneFeatures, bank: SupportBank) -> MetaOutput:
         """Logits (B, 2, h, w): cosine to background and to foreground, -1..1."""

@@ -2,10 +2,11 @@
 from .adjustment import gram_matrix, scene_difference
 from .aspp import MetaDecoder, PlainASPP
 from .guided_attention import GuidedAttention
-from .masks import decided, foreground, mask_pyramid, resize
+from .masks import background, decided, foreground, mask_pyramid, resize
 from .multi_similarity import encode_block, similarity_map
 from .prior_mask import encode_prior, prior_mask
 from .prototype import masked_average
+from .reduction import concat_stages, reduction
 from .shot_weighting import ShotWeighting, equal_weights
 
 __all__ = [
@@ -13,6 +14,8 @@ __all__ = [
     'MetaDecoder',
     'PlainASPP',
     'ShotWeighting',
+    'background',
+    'concat_stages',
     'decided',
     'encode_block',
     'encode_prior',
@@ -22,6 +25,7 @@ __all__ = [
     'mask_pyramid',
     'masked_average',
     'prior_mask',
+    'reduction',
     'resize',
     'scene_difference',
     'similarity_map',

@@ -3,7 +3,7 @@
 
 from torch import Tensor
 
-from .precision import full_precision
+from mmfss.utils.precision import full_precision
 
 EPS = 1e-7
 

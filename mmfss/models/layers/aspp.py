@@ -19,7 +19,8 @@ def _conv_relu(
 class PlainASPP(nn.Module):
     """Five parallel branches, each conv with bias and ReLU: image pooling, 1x1, and one 3x3 for each dilation.
 
-    mmseg's ASPP has a norm and a 1x1 joining conv that the method does not have.
+    mmseg's ASPP has a norm and a 1x1 joining conv that the method does not have. The convs start from kaiming normal
+    weights (fan in, gain sqrt 2), as in the released codes of BAM and MSANet; their biases from torch's default.
 
     Args:
         channels (int): C, channels in and of each branch.
@@ -35,6 +36,8 @@ class PlainASPP(nn.Module):
                 *(_conv_relu(channels, channels, 3, d, bias=True) for d in dilations),
             ]
         )
+        for branch in self.branches:
+            nn.init.kaiming_normal_(branch[0].weight, mode='fan_in', nonlinearity='relu')
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, (2 + dilations) * C, h, w)."""

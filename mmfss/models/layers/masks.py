@@ -9,12 +9,17 @@ from torch import Tensor
 
 from .exporting import exporting, first_kept, nearest, surely_equal
 
-FOREGROUND = 1
+FOREGROUND, BACKGROUND = 1, 0
 
 
 def foreground(mask: Tensor) -> Tensor:
     """Label maps (..., H, W) -> {0., 1.} of the same shape: only pixels labelled exactly 1 count, 255 does not."""
     return (mask == FOREGROUND).float()
+
+
+def background(labels: Tensor) -> Tensor:
+    """Label maps (..., H, W) -> {0., 1.} of the same shape: pixels labelled exactly 0; void and padding are not."""
+    return (labels == BACKGROUND).float()
 
 
 def resize(x: Tensor, size: Sequence[int]) -> Tensor:

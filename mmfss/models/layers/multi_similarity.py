@@ -6,8 +6,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from mmfss.utils.precision import full_precision
+
 from .masks import gather_kept
-from .precision import full_precision
 from .similarity import chunked_correlation
 
 EPS = 1e-5

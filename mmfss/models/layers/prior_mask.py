@@ -8,8 +8,9 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from mmfss.utils.precision import full_precision
+
 from .masks import gather_kept, resize
-from .precision import full_precision
 from .similarity import chunked_correlation
 
 EPS = 1e-7

@@ -3,8 +3,9 @@
 
 from torch import Tensor
 
+from mmfss.utils.precision import full_precision
+
 from .masks import resize
-from .precision import full_precision
 
 EPS = 5e-4  # PFENet's, inherited by BAM and MSANet
 

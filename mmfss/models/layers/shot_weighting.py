@@ -13,7 +13,8 @@ class ShotWeighting(nn.Module):
 
     Args:
         shots (int): K that the weights are learnt for. Supports of another number are weighted equally.
-        hidden (int): channels between the convs. Defaults to 2.
+        hidden (int): channels between the convs; 0 makes one bias-free conv K -> K that starts with 1 / K everywhere
+            (BAM's ``kshot_trans_dim = 0``, in no published config). Defaults to 2.
         restore_order (bool): give each weight to the shot whose difference it was computed from. Defaults to False.
     """
 
@@ -21,13 +22,17 @@ class ShotWeighting(nn.Module):
         super().__init__()
         if shots < 2:
             raise ValueError(f'weights of {shots} shot(s) need no learning: use ShotWeighting for K > 1 only')
-        self.layers = nn.Sequential(nn.Conv2d(shots, hidden, 1), nn.ReLU(inplace=True), nn.Conv2d(hidden, shots, 1))
-        self.restore_order = restore_order
+        self.shots, self.restore_order = shots, restore_order
+        if hidden:
+            self.layers = nn.Sequential(nn.Conv2d(shots, hidden, 1), nn.ReLU(inplace=True), nn.Conv2d(hidden, shots, 1))
+        else:
+            self.layers = nn.Sequential(nn.Conv2d(shots, shots, 1, bias=False))
+            nn.init.constant_(self.layers[0].weight, 1 / shots)
 
     def forward(self, difference: Tensor) -> Tensor:
         """(B, K) scene differences -> (B, K) weights that sum to one over K."""
         B, K = difference.shape
-        if K != self.layers[0].in_channels:
+        if K != self.shots:
             return equal_weights(difference)
         values, order = difference.sort(dim=1)
         weights = self.layers(values[:, :, None, None]).flatten(1).softmax(dim=1)  # (B, K)

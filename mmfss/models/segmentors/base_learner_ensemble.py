@@ -6,11 +6,12 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
 from mmfss.registry import MODELS
-from mmfss.structures import SupportBank
+from mmfss.structures import STAGES, BackboneFeatures, SupportBank
+from mmfss.utils.precision import without_autocast
 
-from ..backbones import BackboneFeatures
+from ..decode_heads import MetaOutput
+from ..decode_heads.base_meta_head import IGNORE, stack_labels
 from ..layers import decided, resize
-from ..layers.precision import after_backbone, without_autocast
 from .few_shot_segmentor import FewShotSegmentor
 
 
@@ -35,6 +36,8 @@ class BaseLearnerEnsemble(FewShotSegmentor):
         **kwargs: see :class:`FewShotSegmentor`.
     """
 
+    needed_query_stages = STAGES  # the base learner reads them, whatever the meta head does
+
     def __init__(self, base_head: dict, log_base_loss: bool = False, **kwargs):
         super().__init__(**kwargs)
         self.base_head = MODELS.build(base_head)
@@ -49,60 +52,57 @@ class BaseLearnerEnsemble(FewShotSegmentor):
         self.base_head.eval()
         return self
 
-    def segment(
-        self, features: BackboneFeatures, bank: SupportBank, own_class: Tensor | None = None
+    def scores(
+        self, output: MetaOutput, features: BackboneFeatures, own_class: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Scores of the queries at feature size.
+        """The ensemble of meta learner and base learner.
 
         Args:
+            output (MetaOutput): of the meta head, with an adjustment factor.
             features (BackboneFeatures): of B queries.
-            bank (SupportBank): of the same B episodes, or of one episode that serves all queries.
             own_class (Tensor, optional): (B,) index of the episode's class among the base classes, -1 for none.
                 Training leaves it out of what the base learner calls base classes.
 
         Returns:
             dict[str, Tensor]: ``final`` (B, 2, h, w), scores and not logits of a softmax; ``meta`` (B, 2, h, w) and
-            ``base`` (B, 1 + N_base, h, w) logits; and one entry for each comparison head in the bank.
+            ``base`` (B, 1 + N_base, h, w) logits.
 
         Raises:
             TypeError: when the meta head estimates no adjustment factor.
         """
-        bank = bank.expand(features.stages[0].shape[0])
-        device = features.stages[0].device
-        with after_backbone(self.training, device):
-            meta = self.decode_head(features, bank.part('meta'))
-        if meta.adjustment is None:
+        if output.adjustment is None:
             raise TypeError(
                 f'{type(self.decode_head).__name__} gives no adjustment factor, which BaseLearnerEnsemble '
                 'merges; use it in a FewShotSegmentor'
             )
-        meta_logits, psi = meta.logits.float(), meta.adjustment.float()
+        meta_logits, psi = output.logits.float(), output.adjustment.float()
         with torch.no_grad():
-            base_logits = self.base_head(features.stages).float()  # (B, 1 + N_base, h4, w4)
+            base_logits = self.base_head([features[stage] for stage in STAGES]).float()  # (B, 1 + N_base, h4, w4)
             base_logits = resize(base_logits, meta_logits.shape[-2:])
             base_foreground = self._base_foreground(base_logits.softmax(1), own_class)  # (B, 1, h, w)
-        with without_autocast(device.type):  # scores of 0..1 whose differences decide
+        with without_autocast(features.device.type):  # scores of 0..1 whose differences decide
             final = self._ensemble(meta_logits, psi, base_foreground)
-        return dict(final=final, meta=meta_logits, base=base_logits, **self._compare(features, bank))
+        return dict(final=final, meta=meta_logits, base=base_logits)
 
-    def loss(self, inputs: dict[str, Tensor], data_samples: list[SegDataSample]) -> dict[str, Tensor]:
-        """Pixel losses of ``final`` and ``meta`` against the binary labels at input size (spec: weight 1 each)."""
-        own_class = torch.tensor([s.metainfo['base_index'] for s in data_samples], device=inputs['query'].device)
-        scores = self.segment(
-            self.extract_feat(inputs['query']),
-            self.encode_support(inputs['support'], inputs['support_mask']),
-            own_class,
-        )
-        size, labels = inputs['query'].shape[-2:], self.stack_labels(data_samples)
-        losses = {
-            f'loss_{name}': self.loss_decode(resize(scores[name], size), labels, ignore_index=255)
-            for name in ('final', 'meta')
-        }
+    def losses(
+        self,
+        output: MetaOutput,
+        features: BackboneFeatures,
+        bank: SupportBank,
+        data_samples: list[SegDataSample],
+    ) -> dict[str, Tensor]:
+        """``loss_final`` of the ensemble beside the meta head's own, whose ``loss_final`` is ``loss_meta`` here."""
+        own_class = torch.tensor([s.metainfo['base_index'] for s in data_samples], device=features.device)
+        scores = self.scores(output, features, own_class)
+        labels = stack_labels(data_samples)
+        size = labels.shape[-2:]
+        losses = dict(loss_final=self.loss_decode(resize(scores['final'], size), labels, ignore_index=IGNORE))
+        for name, loss in super().losses(output, features, bank, data_samples).items():
+            losses['loss_meta' if name == 'loss_final' else name] = loss
         if self.log_base_loss:
             with torch.no_grad():
-                losses['base_ce'] = self.loss_decode(
-                    resize(scores['base'], size), self.stack_labels(data_samples, 'gt_base_seg'), ignore_index=255
-                )
+                base_labels = stack_labels(data_samples, 'gt_base_seg')
+                losses['base_ce'] = self.loss_decode(resize(scores['base'], size), base_labels, ignore_index=IGNORE)
         return losses
 
     def foreground_probability(self, final: Tensor) -> Tensor:

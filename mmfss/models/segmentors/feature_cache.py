@@ -3,42 +3,37 @@
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from ..backbones import BackboneFeatures
+from mmfss.structures import BackboneFeatures
 
 
-def _tensors(features: BackboneFeatures) -> list[Tensor]:
-    return [*features.stages, *(block for group in features.blocks for block in group)]
+def digests(request: object, *batches: Tensor) -> list[bytes]:
+    """A key for each item of a batch, from the content of its tensors.
 
-
-def _slice(features: BackboneFeatures, i: int) -> BackboneFeatures:
-    """Features of image i alone, each (1, C, h, w); copies, since a view would keep the whole batch alive."""
-    return BackboneFeatures(
-        tuple(s[i : i + 1].clone() for s in features.stages),
-        tuple(tuple(b[i : i + 1].clone() for b in group) for group in features.blocks),
-        features.mask_sizes,
-    )
-
-
-def _join(parts: list[BackboneFeatures]) -> BackboneFeatures:
-    """Features of single images as a batch."""
-    stages = tuple(torch.cat(maps) for maps in zip(*(p.stages for p in parts), strict=True))
-    blocks = tuple(
-        tuple(torch.cat(maps) for maps in zip(*groups, strict=True))
-        for groups in zip(*(p.blocks for p in parts), strict=True)
-    )
-    return BackboneFeatures(stages, blocks, parts[0].mask_sizes)
+    Args:
+        request (object): what is computed of them, such as the names of stages; enters every key by its ``repr``.
+        *batches (Tensor): each (N, ...); item i of all of them makes key i, along with shape and precision.
+    """
+    keys = [hashlib.blake2b(repr(request).encode(), digest_size=16) for _ in batches[0]]
+    for batch in batches:
+        kind = batch.device.type
+        precision = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else batch.dtype
+        data = batch.detach().cpu()
+        for key, item in zip(keys, data, strict=True):
+            key.update(f'{tuple(item.shape)} {precision}'.encode())
+            key.update(item.contiguous().view(-1).view(torch.uint8).numpy())
+    return [key.digest() for key in keys]
 
 
 class FeatureCache:
-    """Least-recently-used cache of backbone features, keyed by the content of the input image.
+    """Least-recently-used cache of backbone features, keyed by content.
 
-    The key is a digest of the normalised tensor, so it holds whatever pipeline made the image, and the precision it was
-    computed in; a change of the backbone's weights empties the cache.
+    Whatever pipeline made an image, equal input gives equal features; a change of the backbone's weights empties the
+    cache.
 
     Args:
         backbone (nn.Module): the frozen backbone, in eval mode.
@@ -52,15 +47,19 @@ class FeatureCache:
         self._weights = None
         self._size = 0
 
-    def __call__(self, images: Tensor, extract: Callable[[Tensor], BackboneFeatures]) -> BackboneFeatures:
-        """Features of images (N, 3, H, W), computing with ``extract`` those that are new."""
+    def __call__(self, keys: Sequence[bytes], compute: Callable[[list[int]], BackboneFeatures]) -> BackboneFeatures:
+        """Features of a batch.
+
+        Args:
+            keys (Sequence[bytes]): of its N items, see :func:`digests`.
+            compute (Callable): gets the indices of items whose features are not kept and computes them.
+        """
         self._drop_if_weights_changed()
-        keys = [self._digest(image) for image in images]
         new = {key: i for i, key in enumerate(keys) if key not in self._entries}
         fresh = {}
         if new:
-            computed = extract(images[list(new.values())])
-            fresh = {key: _slice(computed, i) for i, key in enumerate(new)}
+            computed = compute(list(new.values()))
+            fresh = {key: computed.pick(i) for i, key in enumerate(new)}
         parts = []
         for key in keys:
             if key in self._entries:
@@ -68,26 +67,13 @@ class FeatureCache:
             parts.append(fresh[key] if key in fresh else self._entries[key])
         for key, features in fresh.items():
             self._keep(key, features)
-        return _join(parts)
-
-    @staticmethod
-    def _digest(image: Tensor) -> bytes:
-        device = image.device.type
-        precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else image.dtype
-        data = image.detach().float().contiguous().cpu()
-        digest = hashlib.blake2b(data.numpy(), digest_size=16)
-        digest.update(f'{tuple(data.shape)} {precision}'.encode())
-        return digest.digest()
+        return BackboneFeatures.join(parts)
 
     def _keep(self, key: bytes, features: BackboneFeatures) -> None:
         self._entries[key] = features
-        self._size += self._bytes(features)
+        self._size += features.nbytes
         while self._size > self.capacity and self._entries:
-            self._size -= self._bytes(self._entries.popitem(last=False)[1])
-
-    @staticmethod
-    def _bytes(features: BackboneFeatures) -> int:
-        return sum(t.numel() * t.element_size() for t in _tensors(features))
+            self._size -= self._entries.popitem(last=False)[1].nbytes
 
     def _drop_if_weights_changed(self) -> None:
         # Every in-place write, loading a checkpoint included, raises a tensor's version.

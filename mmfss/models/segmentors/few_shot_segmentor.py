@@ -1,7 +1,8 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
-"""A frozen backbone and a meta head: query and supports in, masks out."""
+"""A backbone and a meta head: query and supports in, masks out."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 
 import torch
 from mmengine.structures import PixelData
@@ -10,37 +11,46 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from mmfss.registry import MODELS
-from mmfss.structures import SupportBank, prediction_key
+from mmfss.structures import BackboneFeatures, SupportBank, prediction_key
+from mmfss.utils.precision import after_backbone
+from mmfss.utils.weights import load_base_learner
 
-from ..backbones import BackboneFeatures
-from ..layers import decided, foreground, resize
-from ..layers.precision import after_backbone
-from ..loading import load_base_learner
+from ..decode_heads import BaseMetaHead, MetaOutput
+from ..layers import decided, resize
 from .feature_cache import FeatureCache
+from .feature_extraction import FeatureExtraction
+from .sliding import check_test_cfg, slide
 
 
 @MODELS.register_module()
-class FewShotSegmentor(BaseSegmentor):
+class FewShotSegmentor(FeatureExtraction, BaseSegmentor):
     """Segments a query by the supports of its episode.
 
     The three steps can be called on their own, so supports are encoded once for any number of queries::
 
-        bank = model.encode_support(support, support_mask)
+        bank = model.finish(model.encode_support(support, support_mask))
         scores = model.segment(model.extract_feat(query), bank)
 
     Args:
-        backbone (dict): config of a backbone with ``extract_blocks`` (BlockResNet, BlockVGG, BlockFeatureBackbone). It
-            is frozen: no gradients, always in eval mode.
+        backbone (dict): config of a backbone with ``extract_blocks`` (BlockResNet, BlockVGG, BlockFeatureBackbone).
         decode_head (dict): config of a meta head; ``in_channels`` and ``num_blocks`` are filled in from the backbone.
+        neck (dict, optional): config of a module that makes one map of the tuple of stages; heads find it as
+            ``features.neck``. It is frozen and trained along with the backbone. Defaults to None.
         comparison_heads (dict[str, dict], optional): further meta heads without weights by name, run beside the method
             in 'predict' mode only, so that its floors are measured on the same episodes. Defaults to None.
-        loss_decode (dict): config of the pixel loss on 'final' and 'meta'.
+        loss_decode (dict): config of the pixel loss that the head's losses use.
         base_checkpoint (str, optional): stage 1's checkpoint; :meth:`init_weights` loads it and refuses one that does
             not fit. Defaults to None.
+        freeze_backbone (bool): no gradients for backbone and neck. False trains them. Defaults to True.
+        norm_eval (bool): BatchNorm of backbone and neck keeps its statistics in training. False: statistics of the
+            batch are used and the running ones move, of a frozen backbone too, as PFENet and ASGNet were trained; the
+            queries come first, then each shot as a batch of its own. Defaults to True.
         data_preprocessor (dict, optional): config of the preprocessor, EpisodeDataPreProcessor as a rule.
         feature_cache_gb (float): gigabytes of backbone features kept between evaluation batches, since episodes meet
             the same images again and again. 0 keeps none. Defaults to 0.
-        train_cfg, test_cfg (dict, optional): accepted as mmseg's segmentors do; not used.
+        train_cfg (dict, optional): must be empty; mmseg's segmentors have it.
+        test_cfg (dict, optional): ``dict(mode='slide', crop_size=(h, w), stride=(h, w))`` segments large queries in
+            overlapping windows; ``dict(mode='whole')`` is the default.
         init_cfg (dict, optional): initialisation config.
     """
 
@@ -48,9 +58,12 @@ class FewShotSegmentor(BaseSegmentor):
         self,
         backbone: dict,
         decode_head: dict,
+        neck: dict | None = None,
         comparison_heads: Mapping[str, dict] | None = None,
         loss_decode: dict | None = None,
         base_checkpoint: str | None = None,
+        freeze_backbone: bool = True,
+        norm_eval: bool = True,
         data_preprocessor: dict | None = None,
         feature_cache_gb: float = 0,
         train_cfg: dict | None = None,
@@ -58,12 +71,17 @@ class FewShotSegmentor(BaseSegmentor):
         init_cfg: dict | None = None,
     ):
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        if train_cfg:
+            raise ValueError(f'train_cfg={dict(train_cfg)}: a few-shot segmentor has no such fields, leave it out')
+        self.train_cfg, self.test_cfg = train_cfg, check_test_cfg(test_cfg)
         self.backbone = MODELS.build(backbone)
         if not hasattr(self.backbone, 'extract_blocks'):
             raise TypeError(
                 f"backbone '{backbone['type']}' gives no block features; wrap it: "
                 "dict(type='BlockFeatureBackbone', backbone=..., blocks=...)"
             )
+        if neck is not None:
+            self.neck = MODELS.build(neck)
         known = dict(in_channels=self.backbone.stage_channels, num_blocks=self.backbone.num_blocks)
         self.decode_head = MODELS.build({**known, **decode_head})
         self.comparison_heads = torch.nn.ModuleDict(
@@ -74,11 +92,18 @@ class FewShotSegmentor(BaseSegmentor):
         # Averaging over the pixels that are not ignored is what BAM and MSANet do; mmseg's default is not.
         self.loss_decode = MODELS.build(loss_decode or dict(type='mmseg.CrossEntropyLoss', avg_non_ignore=True))
         self.base_checkpoint = base_checkpoint
-        self.backbone.requires_grad_(False)
+        self.freeze_backbone, self.norm_eval = freeze_backbone, norm_eval
+        if freeze_backbone:
+            for part in self._shared_parts():
+                part.requires_grad_(False)
         self.feature_cache = FeatureCache(self.backbone, feature_cache_gb) if feature_cache_gb else None
-        self.train_cfg, self.test_cfg = train_cfg, test_cfg
         self.fingerprint = ''  # of the weights, put into banks; training and evaluation need none
         self.to(memory_format=torch.channels_last)  # the layout in which convolutions run fastest, on CPU and GPU
+
+    @property
+    def learned(self) -> bool:
+        """Whether there is anything to train: floors and training-free methods have no weights of their own."""
+        return any(p.requires_grad for p in self.parameters())
 
     def init_weights(self) -> None:
         """Initialise, then load the base learner of stage 1 where one is named."""
@@ -86,39 +111,51 @@ class FewShotSegmentor(BaseSegmentor):
         if self.base_checkpoint is not None:
             load_base_learner(self, self.base_checkpoint)
 
-    def train(self, mode: bool = True) -> 'FewShotSegmentor':
-        """As nn.Module's, with the backbone always in eval mode."""
-        super().train(mode)
-        self.backbone.eval()
-        return self
+    # ------------------------------------------------------------------ supports and queries
 
-    @torch.no_grad()
-    def extract_feat(self, inputs: Tensor) -> BackboneFeatures:
-        """Features of normalised images (N, 3, H, W); in evaluation float32, whatever autocast says."""
-        if self.training:
-            return self.backbone.extract_blocks(inputs)
-        extract = self.backbone.extract_blocks
-        return (self.feature_cache(inputs, extract) if self.feature_cache is not None else extract(inputs)).float()
-
-    def encode_support(self, inputs: Tensor, masks: Tensor) -> SupportBank:
+    def encode_support(self, inputs: Tensor, masks: Tensor, episode_seed: Tensor | None = None) -> SupportBank:
         """Everything the supports contribute.
 
         Args:
             inputs (Tensor): normalised support images (B, K, 3, H, W).
-            masks (Tensor): their labels (B, K, H, W); exactly the pixels labelled 1 are foreground.
+            masks (Tensor): their labels (B, K, H, W): 1 foreground, 0 background, 255 neither.
+            episode_seed (Tensor, optional): int64 (B,), for heads that draw.
 
         Returns:
-            SupportBank: of B episodes, K shots.
+            SupportBank: of B episodes, K shots; :meth:`finish` completes it.
         """
+        if self.training and not self.norm_eval and masks.shape[1] > 1:  # batch statistics: a batch for each shot
+            shots = range(masks.shape[1])
+            return SupportBank.stack_shots(
+                self.encode_support(inputs[:, k : k + 1], masks[:, k : k + 1], episode_seed) for k in shots
+            )
         B, K = masks.shape[:2]
-        features = self.extract_feat(inputs.flatten(0, 1))  # of N = B*K images
-        mask = foreground(masks).flatten(0, 1).unsqueeze(1)  # (N, 1, H, W)
-        with after_backbone(self.training, inputs.device):
-            parts = {name: head.encode_support(features, mask) for name, head in self._meta_heads().items()}
+        labels = masks.flatten(0, 1).unsqueeze(1)  # (N, 1, H, W), N = B*K
+        seeds = None if episode_seed is None else episode_seed.repeat_interleave(K)
+        features = self.support_features(inputs.flatten(0, 1), labels, seeds)
+        heads = self._meta_heads()
+        with self._head_precision(inputs.device):
+            parts = {name: head.encode_support(features, labels) for name, head in heads.items()}
         return SupportBank.merge(
             {name: {k: t.unflatten(0, (B, K)) for k, t in part.items()} for name, part in parts.items()},
             self.fingerprint,
+            {name: head.open_dims() for name, head in heads.items()},
         )
+
+    def finish(self, bank: SupportBank) -> SupportBank:
+        """A bank with what the heads make of all its shots together (:meth:`BaseMetaHead.finish`).
+
+        :meth:`segment` does it for a bank that is not finished; a bank that serves many queries is finished once.
+        """
+        if bank.finished:
+            return bank
+        summary = {}
+        for name, head in self._meta_heads().items():
+            part = bank.part(name)
+            if part.tensors:
+                with self._head_precision(next(iter(part.tensors.values())).device):
+                    summary.update({f'{name}.{key}': t for key, t in head.finish(part).summary.items()})
+        return bank.with_summary(summary)
 
     def segment(self, features: BackboneFeatures, bank: SupportBank) -> dict[str, Tensor]:
         """Scores of the queries at feature size.
@@ -128,12 +165,41 @@ class FewShotSegmentor(BaseSegmentor):
             bank (SupportBank): of the same B episodes, or of one episode that serves all queries.
 
         Returns:
-            dict[str, Tensor]: ``final`` (B, 2, h, w), and one entry for each comparison head in the bank.
+            dict[str, Tensor]: ``final`` (B, 2, h, w), what :meth:`scores` adds, and one entry for each comparison head
+            in the bank.
         """
-        bank = bank.expand(features.stages[0].shape[0])
-        with after_backbone(self.training, features.stages[0].device):
-            final = self.decode_head(features, bank.part('meta')).logits.float()
-        return dict(final=final, **self._compare(features, bank))
+        bank = self.finish(bank).expand(features.batch_size)
+        scores = self.scores(self._run_head('meta', features, bank), features)
+        compared = [] if self.training else [name for name in self.comparison_heads if bank.part(name).tensors]
+        return scores | {name: self._run_head(name, features, bank).logits.float() for name in compared}
+
+    def segment_images(
+        self,
+        images: Tensor,
+        banks: Sequence[SupportBank],
+        padding: Tensor | None = None,
+        episode_seed: Tensor | None = None,
+    ) -> list[dict[str, Tensor]]:
+        """Scores of normalised queries (B, 3, H, W) against each bank, whole or in windows as ``test_cfg`` says.
+
+        Returns:
+            list[dict[str, Tensor]]: for each bank what :meth:`segment` gives; in windows at image size.
+        """
+
+        def segment(window: Tensor, padded: Tensor | None) -> list[dict[str, Tensor]]:
+            features = self.extract_feat(window, padded, episode_seed)
+            return [self.segment(features, bank) for bank in banks]
+
+        if self.training or self.test_cfg['mode'] == 'whole':
+            return segment(images, padding)
+        banks = [self.finish(bank) for bank in banks]
+        return slide(images, padding, segment, self.test_cfg['crop_size'], self.test_cfg['stride'])
+
+    def scores(
+        self, output: MetaOutput, features: BackboneFeatures, own_class: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """The model's outputs from the meta head's: here ``final`` alone."""
+        return dict(final=output.logits.float())
 
     def foreground_probability(self, final: Tensor) -> Tensor:
         """How sure ``final`` is of the foreground: (B, 2, ...) -> (B, ...) of 0..1, >= 0.5 exactly where it wins.
@@ -141,6 +207,8 @@ class FewShotSegmentor(BaseSegmentor):
         Softmax of the logits; a model whose ``final`` are no logits overrides this.
         """
         return decided(final.softmax(1)[:, 1], final)
+
+    # ------------------------------------------------------------------ mmseg's interface
 
     def encode_decode(self, inputs: dict[str, Tensor], batch_data_samples: list[SegDataSample] | None = None) -> Tensor:
         """``final`` scores (B, 2, H, W) at input size (mmseg's interface)."""
@@ -152,9 +220,22 @@ class FewShotSegmentor(BaseSegmentor):
         return {name: resize(score, inputs['query'].shape[-2:]) for name, score in scores.items()}
 
     def loss(self, inputs: dict[str, Tensor], data_samples: list[SegDataSample]) -> dict[str, Tensor]:
-        """Pixel losses of ``final`` against the binary labels at input size."""
-        final = resize(self._scores(inputs)['final'], inputs['query'].shape[-2:])
-        return dict(loss_final=self.loss_decode(final, self.stack_labels(data_samples), ignore_index=255))
+        """Training losses: the head's own, see :meth:`losses`."""
+        seed = inputs.get('episode_seed')
+        # The queries before the supports: where BatchNorm's statistics move, their order counts.
+        features = self.extract_feat(inputs['query'], inputs.get('query_padding'), seed)
+        bank = self.finish(self.encode_support(inputs['support'], inputs['support_mask'], seed))
+        return self.losses(self._run_head('meta', features, bank), features, bank, data_samples)
+
+    def losses(
+        self,
+        output: MetaOutput,
+        features: BackboneFeatures,
+        bank: SupportBank,
+        data_samples: list[SegDataSample],
+    ) -> dict[str, Tensor]:
+        """The meta head's losses at input size."""
+        return self.decode_head.loss(output, bank.part('meta'), data_samples, self.loss_decode)
 
     def predict(
         self, inputs: dict[str, Tensor], data_samples: list[SegDataSample] | None = None
@@ -196,27 +277,22 @@ class FewShotSegmentor(BaseSegmentor):
             0, :, : shape[0], : shape[1]
         ]
 
-    @staticmethod
-    def stack_labels(data_samples: list[SegDataSample], field: str = 'gt_sem_seg') -> Tensor:
-        """Labels (B, H, W) int64 of a batch."""
-        return torch.cat([sample.get(field).data for sample in data_samples]).long()
+    # ------------------------------------------------------------------ parts
 
     def _scores(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Scores at feature size of a batch of episodes."""
-        return self.segment(
-            self.extract_feat(inputs['query']), self.encode_support(inputs['support'], inputs['support_mask'])
-        )
+        """Scores of a batch of episodes, at feature size or, in windows, at input size."""
+        seed = inputs.get('episode_seed')
+        bank = self.encode_support(inputs['support'], inputs['support_mask'], seed)
+        return self.segment_images(inputs['query'], [bank], inputs.get('query_padding'), seed)[0]
 
-    def _meta_heads(self) -> dict[str, torch.nn.Module]:
+    def _run_head(self, name: str, features: BackboneFeatures, bank: SupportBank) -> MetaOutput:
+        with self._head_precision(features.device):
+            return self._meta_heads()[name](features, bank.part(name))
+
+    def _meta_heads(self) -> dict[str, BaseMetaHead]:
         """Heads that read supports: the method, and outside training those it is compared with."""
         return dict(meta=self.decode_head, **({} if self.training else self.comparison_heads))
 
-    def _compare(self, features: BackboneFeatures, bank: SupportBank) -> dict[str, Tensor]:
-        """Scores (B, 2, h, w) of the comparison heads whose part the bank holds."""
-        if self.training:
-            return {}
-        parts = {name: bank.part(name) for name in self.comparison_heads}
-        with after_backbone(self.training, features.stages[0].device):
-            return {
-                name: self.comparison_heads[name](features, part).logits for name, part in parts.items() if part.tensors
-            }
+    def _head_precision(self, device: torch.device) -> AbstractContextManager:
+        """Autocast as it is in training, none in evaluation."""
+        return after_backbone(self.training, device)

@@ -1,61 +1,11 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
-"""Does a checkpoint belong to this model and these classes? Says why not, in words."""
+"""What a checkpoint says about the classes it was trained on, compared with the data at hand."""
 
-import re
 from collections.abc import Mapping, Sequence
-
-import torch
-
-from mmfss.models.loading import describe_mismatch
 
 # What the two sides of a fold are made of; compared between a checkpoint's dataset and ours.
 _META_NAMES = {'fold': 'other fold', 'class_names': 'other classes', 'base_class_ids': 'other fold'}
 _SHOWN = 4
-
-
-def model_state(checkpoint: Mapping) -> dict[str, torch.Tensor]:
-    """The weights of a checkpoint dict, without a data-parallel prefix ``module.``."""
-    state = checkpoint.get('state_dict', checkpoint)
-    return {re.sub(r'^module\.', '', key): value for key, value in state.items()}
-
-
-def state_differences(
-    expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor], ignore: Sequence[str] = ()
-) -> list[str]:
-    """Compare two state dicts by names and shapes.
-
-    Args:
-        expected (Mapping): The model's own weights.
-        found (Mapping): The checkpoint's weights.
-        ignore (Sequence[str]): Regular expressions (``re.match``) of names left out.
-
-    Returns:
-        list[str]: One line a difference, headed by what it most likely means; empty when it fits.
-    """
-
-    def compared(state: Mapping) -> dict[str, torch.Tensor]:
-        return {
-            key: value
-            for key, value in state.items()
-            if hasattr(value, 'shape') and not any(re.match(p, key) for p in ignore)
-        }
-
-    ours, theirs = compared(expected), compared(found)
-    problems = describe_mismatch(ours, theirs, _SHOWN)
-    if not problems:
-        return []
-    shapes = [key for key in ours if key in theirs and ours[key].shape != theirs[key].shape]
-    lines = []
-    if any(key.startswith('backbone.') for key in {*shapes, *(ours.keys() ^ theirs.keys())}):
-        lines.append('it has another backbone')
-    # A classifier of another size differs in its number of outputs and in nothing else.
-    if any(_is_classifier(key) and ours[key].shape[1:] == theirs[key].shape[1:] for key in shapes):
-        lines.append('it has another number of classes')
-    return lines + [f'weights {problem}' for problem in problems]
-
-
-def _is_classifier(key: str) -> bool:
-    return re.search(r'(conv_seg|cls_seg|classifier|fc)\.(weight|bias)$', key) is not None
 
 
 def meta_differences(ours: Mapping | None, theirs: Mapping | None) -> list[str]:
@@ -71,7 +21,7 @@ def meta_differences(ours: Mapping | None, theirs: Mapping | None) -> list[str]:
     lines = []
     for key, meaning in _META_NAMES.items():
         a, b = (side.get(key) if side else None for side in (ours, theirs))
-        if a is None or b is None or _plain(a) == _plain(b):
+        if a is None or b is None or _comparable(a) == _comparable(b):
             continue
         if key == 'base_class_ids' and lines:
             continue  # follows from the fold or the names, which are easier to read
@@ -79,7 +29,8 @@ def meta_differences(ours: Mapping | None, theirs: Mapping | None) -> list[str]:
     return lines
 
 
-def _plain(value):
+def _comparable(value):
+    """Lists and tuples of the same values count as equal."""
     return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
 
 

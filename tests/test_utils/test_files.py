@@ -1,12 +1,23 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 import errno
+import json
 import os
 
+import numpy as np
 import pytest
 import torch
 from mmengine.fileio import get_file_backend
 
-from mmfss.engine.safe_io import atomic_torch_save, atomic_write
+from mmfss.utils.files import (
+    RESUME,
+    atomic_open,
+    atomic_path,
+    atomic_savez,
+    atomic_torch_save,
+    atomic_write,
+    atomic_write_json,
+    remove_leftovers,
+)
 
 
 def fill_disk(monkeypatch):
@@ -32,7 +43,7 @@ def test_a_full_disk_keeps_the_old_file_and_names_path_and_free_space(tmp_path, 
     before = path.read_bytes()
     fill_disk(monkeypatch)
     with pytest.raises(OSError) as caught:
-        atomic_torch_save(dict(a=torch.zeros(3)), path)
+        atomic_torch_save(dict(a=torch.zeros(3)), path, RESUME)
     assert caught.value.errno == errno.ENOSPC
     assert 'epoch_1.pth' in str(caught.value)
     assert 'MiB free' in str(caught.value) and '--resume' in str(caught.value)
@@ -66,3 +77,36 @@ def test_mmengine_finds_the_atomic_backend(tmp_path):
     backend = get_file_backend('', backend_args=dict(backend='mmfss.atomic'))
     backend.put_text('words', tmp_path / 'text')
     assert (tmp_path / 'text').read_text() == 'words'
+
+
+def test_values_and_arrays_come_back(tmp_path):
+    atomic_write_json(dict(name='\u00e9', sizes=[1, 2]), tmp_path / 'new' / 'a.json')
+    assert json.loads((tmp_path / 'new' / 'a.json').read_text(encoding='utf-8')) == dict(name='\u00e9', sizes=[1, 2])
+    atomic_savez(dict(a=np.arange(3)), tmp_path / 'a.npz')
+    with np.load(tmp_path / 'a.npz') as stored:
+        assert stored['a'].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize('error', [ValueError('no'), KeyboardInterrupt(), OSError('a writer may explain itself')])
+def test_a_writer_that_fails_leaves_the_old_file_and_its_own_error(tmp_path, error):
+    path = tmp_path / 'a.txt'
+    atomic_write(b'old', path)
+    with pytest.raises(type(error)) as caught, atomic_open(path) as stream:
+        stream.write(b'half')
+        raise error
+    assert caught.value is error
+    assert path.read_bytes() == b'old' and os.listdir(tmp_path) == ['a.txt']
+
+
+def test_a_writer_may_go_by_the_suffix(tmp_path):
+    with atomic_path(tmp_path / 'a.mp4', keep_suffix=True) as half:
+        assert half.suffix == '.mp4' and half != tmp_path / 'a.mp4'
+        half.write_bytes(b'film')
+    assert os.listdir(tmp_path) == ['a.mp4']
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    (tmp_path / '.epoch_1.pth.7.half').write_bytes(b'cut')
+    (tmp_path / 'epoch_1.pth').write_bytes(b'whole')
+    remove_leftovers(tmp_path)
+    assert os.listdir(tmp_path) == ['epoch_1.pth']

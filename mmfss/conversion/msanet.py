@@ -1,33 +1,22 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
-"""Names of the released MSANet checkpoints (AIVResearch/MSANet) in mmfss."""
+"""Names of the released MSANet checkpoints (AIVResearch/MSANet) in mmfss: those of BAM and its own two parts."""
 
 from collections.abc import Mapping
 
 from torch import Tensor
 
+from .bam import BAM_KEYS, BASE_CLASSIFIER, detect_shots, merged_channels, shot_options
+from .methods import ReleasedMethod, register
 from .names import ConversionError, backbone_rules, listed, rename, strip_parallel_prefix
-from .variant import Variant, detect_backbone, detect_dataset, detect_shots
+from .variant import Variant, detect_backbone, detect_dataset
 
 # Released pattern -> name here, tried in this order on the whole key.
 MSANET_KEYS: tuple[tuple[str, str], ...] = (
-    (r'learner_base\.0\.features\.(\d)\.1\.(\w+)', r'base_head.psp_modules.\1.1.conv.\2'),
-    (r'learner_base\.0\.features\.(\d)\.2\.(\w+)', r'base_head.psp_modules.\1.1.bn.\2'),
-    (r'learner_base\.1\.0\.(\w+)', r'base_head.bottleneck.conv.\1'),
-    (r'learner_base\.1\.1\.(\w+)', r'base_head.bottleneck.bn.\1'),
-    (r'learner_base\.1\.4\.(\w+)', r'base_head.conv_seg.\1'),
-    (r'down_query\.0\.(\w+)', r'decode_head.reduce_query.0.\1'),
-    (r'down_supp\.0\.(\w+)', r'decode_head.reduce_support.0.\1'),
-    (r'init_merge\.0\.(\w+)', r'decode_head.merge.0.\1'),
-    (r'ASPP_meta\.layer6_(\d)\.0\.(\w+)', r'decode_head.decoder.aspp.branches.\1.0.\2'),
-    (r'res1_meta\.0\.(\w+)', r'decode_head.decoder.reduce.0.\1'),
-    (r'res2_meta\.(\d)\.(\w+)', r'decode_head.decoder.refine.\1.\2'),
-    (r'cls_meta\.(\d)\.(\w+)', r'decode_head.decoder.classify.\1.\2'),
-    (r'gram_merge\.weight', r'merge_adjustment.weight'),
-    (r'cls_merge\.weight', r'merge_base.weight'),
-    (r'kshot_rw\.(\d)\.(\w+)', r'decode_head.shot_weighting.layers.\1.\2'),
+    *BAM_KEYS,
     (r'gam\.gate\.(\d)\.(\w+)', r'decode_head.attention.gate.\1.\2'),
     (r'hyper_final\.(\d)\.(\w+)', r'decode_head.squeeze.\1.\2'),
 )
+_CHANNELS = 833  # query 256, prototype 256, attention 256, similarity 64, prior 1
 
 
 def rename_msanet_keys(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
@@ -45,11 +34,12 @@ def rename_msanet_keys(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], 
     return rename(state, (*MSANET_KEYS, *backbone_rules(state)))
 
 
-def convert_msanet(state: Mapping[str, Tensor]) -> tuple[Variant, dict[str, Tensor]]:
+def convert_msanet(state: Mapping[str, Tensor], dataset: str | None = None) -> tuple[Variant, dict[str, Tensor]]:
     """A released MSANet checkpoint as the weights of a BaseLearnerEnsemble.
 
     Args:
         state (Mapping[str, Tensor]): The released state dict.
+        dataset (str, optional): 'pascal' or 'coco', to be compared with what the weights say.
 
     Returns:
         tuple[Variant, dict[str, Tensor]]: What it is, and its weights under the names used here.
@@ -64,7 +54,18 @@ def convert_msanet(state: Mapping[str, Tensor]) -> tuple[Variant, dict[str, Tens
     variant = Variant(
         method='msanet',
         backbone=detect_backbone(state),
-        dataset=detect_dataset(state, 'learner_base.1.4.weight'),
+        dataset=detect_dataset(state, BASE_CLASSIFIER, dataset),
         shots=detect_shots(state),
     )
     return variant, renamed
+
+
+register(
+    ReleasedMethod(
+        name='msanet',
+        title='MSANet (AIVResearch/MSANet)',
+        recognises=lambda state: merged_channels(state) == _CHANNELS,
+        convert=convert_msanet,
+        cfg_options=shot_options,
+    )
+)

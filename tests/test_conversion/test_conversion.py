@@ -1,11 +1,6 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
-"""Released checkpoints through the converters.
+"""Released checkpoints through the converters."""
 
-The golden cases list names and shapes of the authors' state dicts; the variants they do not hold
-(ResNet-101, COCO-20i, other K) differ from them in the few shapes that are changed below.
-"""
-
-import json
 import re
 from pathlib import Path
 
@@ -13,86 +8,24 @@ import golden
 import numpy as np
 import pytest
 import torch
-from helpers import load_script
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from released_states import OUTPUTS, REPO, base_learner, converter, imagenet, released
 
-from mmfss.engine.checkpoint_match import meta_differences, state_differences
-from mmfss.models.conversion import (
-    ConversionError,
-    convert_base_learner,
-    convert_imagenet,
-    convert_msanet,
-)
-from mmfss.models.conversion.files import checkpoint_meta, fit, load_strictly, read_weights
-from mmfss.models.loading import load_base_learner
+from mmfss.conversion import ConversionError
+from mmfss.conversion.files import checkpoint_meta, fit, load_strictly, read_weights
+from mmfss.conversion.imagenet import convert_imagenet
+from mmfss.conversion.msanet import convert_msanet
+from mmfss.conversion.pspnet import convert_base_learner
 from mmfss.registry import DATASETS, MODELS
-
-REPO = Path(__file__).resolve().parents[2]
-OUTPUTS = dict(pascal=16, coco=61)
+from mmfss.utils.checkpoint_meta import meta_differences
+from mmfss.utils.weights import load_base_learner, weight_differences
 
 
 @pytest.fixture(autouse=True)
 def scope(monkeypatch):
     monkeypatch.delenv('FOLD', raising=False)
     init_default_scope('mmfss')
-
-
-def released(backbone: str, dataset: str = 'pascal', shots: int = 1) -> dict[str, torch.Tensor]:
-    """Released names and shapes of any variant; each tensor is one number that no other has."""
-    case = 'vgg16_pascal_1shot' if backbone == 'vgg16' else 'r50_pascal_1shot'
-    text = (golden.FOLDER / f'{case}.shapes.json').read_text()
-    shapes = {k: tuple(v) for k, v in json.loads(text).items()}
-    if backbone == 'r101':  # 23 blocks in layer3, all like the second
-        second = {k: v for k, v in shapes.items() if k.startswith('layer3.1.')}
-        for block in range(6, 23):
-            shapes |= {k.replace('layer3.1.', f'layer3.{block}.'): v for k, v in second.items()}
-        shapes['hyper_final.0.weight'] = (64, 4 + 23 + 3, 1, 1)
-    shapes['learner_base.1.4.weight'] = (OUTPUTS[dataset], 512, 1, 1)
-    shapes['learner_base.1.4.bias'] = (OUTPUTS[dataset],)
-    if shots > 1:
-        shapes |= {
-            'kshot_rw.0.weight': (2, shots, 1, 1),
-            'kshot_rw.0.bias': (2,),
-            'kshot_rw.2.weight': (shots, 2, 1, 1),
-            'kshot_rw.2.bias': (shots,),
-        }
-    return {
-        k: torch.tensor(i + 1).expand(v) if k.endswith('num_batches_tracked') else torch.tensor(i + 1.0).expand(v)
-        for i, (k, v) in enumerate(shapes.items())
-    }
-
-
-def base_learner(state: dict) -> dict:
-    """The same base learner as BAM saves it: with the layers once more in `encoder`."""
-    names = {
-        r'learner_base\.0\.(.+)': r'ppm.\1',
-        r'learner_base\.1\.(.+)': r'cls.\1',
-        r'layer(\d)\.(.+)': r'encoder.\1.\2',
-    }
-    base = {k: v for k, v in state.items() if k.startswith('layer')}
-    for pattern, name in names.items():
-        base |= {re.sub(pattern, name, k): v for k, v in state.items() if re.fullmatch(pattern, k)}
-    return base
-
-
-def imagenet(state: dict) -> dict:
-    """The same ResNet as the ImageNet weights of PSPNet are named."""
-    stem = dict(zip('013467', ('conv1', 'bn1', 'conv2', 'bn2', 'conv3', 'bn3'), strict=True))
-    init = {
-        re.sub(r'^layer0\.(\d)', lambda m: stem[m.group(1)], k): v
-        for k, v in state.items()
-        if re.match(r'layer\d', k) and not k.endswith('num_batches_tracked')
-    }
-    return {**init, 'fc.weight': torch.zeros(1000, 1).expand(1000, 2048), 'fc.bias': torch.zeros(1000)}
-
-
-def converter(name: str, monkeypatch, *args) -> None:
-    """Run tools/model_converters/<name>.py with these arguments, in this process."""
-    path = REPO / f'tools/model_converters/{name}.py'
-    module = load_script(path)
-    monkeypatch.setattr('sys.argv', [str(path), *map(str, args)])
-    module.main()
 
 
 def same(state: dict, key: str, source: dict, name: str) -> bool:
@@ -120,7 +53,7 @@ def test_the_tool_on_rebuilt_released_weights(case, tmp_path, monkeypatch, capsy
     ours = torch.load(tmp_path / 'ours.pth', weights_only=True)
     model = MODELS.build(Config.fromfile(REPO / config).model)
     model.load_state_dict(ours['state_dict'], strict=True)
-    assert not state_differences(model.state_dict(), ours['state_dict'])
+    assert not weight_differences(model.state_dict(), ours['state_dict'])
     sums = [sorted(float(v.double().sum()) for v in state.values()) for state in (ours['state_dict'], weights)]
     assert sums[0] == pytest.approx(sums[1]), 'each weight once, with its values'
     assert same(ours['state_dict'], 'decode_head.merge.0.weight', weights, 'init_merge.0.weight')
@@ -193,7 +126,7 @@ def test_a_resnet_of_another_depth_is_refused():
 def test_a_refusal_writes_nothing(tmp_path, monkeypatch):
     source, target = tmp_path / 'a.pth', tmp_path / 'b.pth'
     torch.save(dict(state_dict={'conv.weight': torch.zeros(1)}), source)
-    for name in ('msanet2mmfss', 'bam_base2mmfss', 'pspnet_init2mmfss'):
+    for name in ('msanet2mmfss', 'bam_base2mmfss', 'released2mmfss', 'pspnet_init2mmfss'):
         with pytest.raises(SystemExit) as refusal:
             converter(name, monkeypatch, source, target)
         assert refusal.value.code not in (0, None) and not target.exists()
@@ -316,5 +249,5 @@ def test_stage_1_refuses_to_start_without_its_imagenet_weights(name, tmp_path, m
     path = Path(backbone.init_cfg['checkpoint'])
     path.parent.mkdir(parents=True)
     torch.save(dict(state_dict={f'backbone.{k}': v for k, v in backbone.state_dict().items()}), path)
-    with pytest.raises(RuntimeError, match='missing'):
+    with pytest.raises(ValueError, match='missing'):
         backbone.init_weights()

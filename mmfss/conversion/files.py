@@ -3,33 +3,19 @@
 
 import pickle
 from collections.abc import Mapping
-from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
-from mmfss.engine.checkpoint_match import base_class_names
-from mmfss.engine.stages import resolve_config
-from mmfss.registry import DATASETS as DATASET_REGISTRY
-from mmfss.registry import MODELS
+from mmfss.registry import DATASETS, MODELS
+from mmfss.utils.checkpoint_meta import base_class_names
+from mmfss.utils.configs import resolve_config
+from mmfss.utils.weights import MisfitError, load_weights, read_checkpoint
 
-from ..loading import describe_mismatch
 from .names import ConversionError, listed
-from .variant import DATASETS, Variant
-
-
-@contextmanager
-def _numpy_scalars():
-    """Lets torch read NumPy scalars (a best mIoU, a learning rate), which can run no code."""
-    scalar = np._core.multiarray.scalar if hasattr(np, '_core') else np.core.multiarray.scalar
-    kinds = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32, np.bool_)]
-    names = [(scalar, f'numpy.{core}.multiarray.scalar') for core in ('core', '_core')]
-    with torch.serialization.safe_globals([*names, np.dtype, *kinds]):
-        yield
+from .variant import RELEASED_DATASETS, Variant
 
 
 def read_weights(path: str, trust: bool = False) -> dict[str, Tensor]:
@@ -50,8 +36,7 @@ def read_weights(path: str, trust: bool = False) -> dict[str, Tensor]:
     if not Path(path).is_file():
         raise FileNotFoundError(f'there is no file {path}')
     try:
-        with _numpy_scalars():
-            content = torch.load(path, map_location='cpu', weights_only=not trust)
+        content = read_checkpoint(path, plain=not trust)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ConversionError(
@@ -97,10 +82,24 @@ def load_strictly(model: nn.Module, state: Mapping[str, Tensor], name: str) -> d
         key: value for key, value in expected.items() if key.endswith('num_batches_tracked') and key not in state
     }
     complete = {**state, **counters}
-    if problems := describe_mismatch(expected, complete):
-        raise ConversionError(f'does not fit {name}: ' + '; '.join(problems))
-    model.load_state_dict(complete, strict=True)
+    try:
+        load_weights(model, complete, f'does not fit {name}')
+    except MisfitError as error:
+        raise ConversionError(str(error)) from error
     return model.state_dict()
+
+
+def check_fold(variant: Variant, fold: int | None) -> None:
+    """Refuse a fold that the data set does not have.
+
+    Raises:
+        ConversionError: Says which there are.
+    """
+    name, kind, _ = RELEASED_DATASETS[variant.dataset]
+    init_default_scope('mmfss')
+    folds = DATASETS.get(kind).num_folds
+    if fold is not None and fold not in range(folds):
+        raise ConversionError(f'--fold {fold}: {name} has the folds 0 to {folds - 1}')
 
 
 def checkpoint_meta(variant: Variant, fold: int | None) -> dict:
@@ -110,16 +109,14 @@ def checkpoint_meta(variant: Variant, fold: int | None) -> dict:
 
     Args:
         variant (Variant): The model.
-        fold (int, optional): Its fold, 0-3.
+        fold (int, optional): Its fold.
 
     Returns:
         dict: ``dataset_meta`` and, for a base learner, ``fold`` and ``base_class_names``.
     """
     init_default_scope('mmfss')
-    base = variant.method == 'pspnet'
-    info = DATASET_REGISTRY.build(
-        dict(type=DATASETS[variant.dataset][1], fold=fold or 0, lazy_init=True, labels='base' if base else None)
-    ).metainfo
+    base, kind = variant.released.base_learner, RELEASED_DATASETS[variant.dataset][1]
+    info = DATASETS.build(dict(type=kind, fold=fold or 0, lazy_init=True, labels='base' if base else None)).metainfo
     meta = dict(class_names=info['class_names'])
     if fold is not None:
         meta.update({key: info[key] for key in ('fold', 'base_class_ids', 'novel_class_ids')})

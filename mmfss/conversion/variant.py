@@ -4,14 +4,16 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
+from .methods import METHODS, ReleasedMethod
 from .names import ConversionError
 
 BACKBONES = dict(vgg16='VGG16-BN', r50='ResNet-50', r101='ResNet-101')
 # Data set -> its name, its class here, outputs of the base learner (background and base classes).
-DATASETS = dict(pascal=('PASCAL-5i', 'Pascal5iDataset', 16), coco=('COCO-20i', 'COCO20iDataset', 61))
+RELEASED_DATASETS = dict(pascal=('PASCAL-5i', 'Pascal5iDataset', 16), coco=('COCO-20i', 'COCO20iDataset', 61))
 _LAYER3_BLOCKS = {6: 'r50', 23: 'r101'}
 
 
@@ -20,9 +22,9 @@ class Variant:
     """One of the released models.
 
     Attributes:
-        method (str): 'msanet' (stage 2) or 'pspnet' (stage 1).
-        backbone (str): 'vgg16', 'r50' or 'r101'.
-        dataset (str): 'pascal' or 'coco'.
+        method (str): Key of :data:`mmfss.conversion.methods.METHODS`.
+        backbone (str): Key of :data:`BACKBONES`.
+        dataset (str): Key of :data:`RELEASED_DATASETS`.
         shots (int): K that the weights of the shots were learnt for, 1 without such weights.
     """
 
@@ -32,24 +34,23 @@ class Variant:
     shots: int = 1
 
     @property
-    def config(self) -> str:
-        """The config that the weights belong to, relative to the repository."""
-        name = f'configs/{self.method}/{self.backbone}_{self.dataset}'
-        if self.method == 'msanet':
-            name += '_1shot' if self.shots == 1 else '_5shot'
-        return f'{name}.py'
+    def released(self) -> ReleasedMethod:
+        """What is known about its method."""
+        return METHODS[self.method]
 
     @property
-    def cfg_options(self) -> dict[str, int]:
-        """What the config needs in addition: the number of shots where it is neither 1 nor 5."""
-        if self.shots in (1, 5):
-            return {}
-        datasets = {f'{phase}_dataloader.dataset.shots': self.shots for phase in ('train', 'val', 'test')}
-        return {'model.decode_head.shot_weighting.shots': self.shots, **datasets}
+    def config(self) -> str:
+        """The config that the weights belong to, relative to the repository."""
+        return self.released.config(self)
+
+    @property
+    def cfg_options(self) -> dict[str, Any]:
+        """What the config needs in addition, as ``--cfg-options`` takes it."""
+        return self.released.cfg_options(self)
 
     def __str__(self) -> str:
-        name, _, outputs = DATASETS[self.dataset]
-        shots = f', {self.shots}-shot' if self.method == 'msanet' else ''
+        name, _, outputs = RELEASED_DATASETS[self.dataset]
+        shots = '' if self.released.base_learner else f', {self.shots}-shot'
         return f'{BACKBONES[self.backbone]}, {name} ({outputs - 1} base classes){shots}'
 
 
@@ -73,27 +74,35 @@ def detect_backbone(state: Mapping[str, Tensor]) -> str:
     )
 
 
-def detect_dataset(state: Mapping[str, Tensor], classifier: str) -> str:
-    """The data set by the number of outputs of the base learner's classifier.
+def detect_dataset(state: Mapping[str, Tensor], classifier: str, told: str | None = None) -> str:
+    """The data set by the number of outputs of a base learner's classifier, for methods that carry one.
 
     Args:
         state (Mapping[str, Tensor]): Released names.
         classifier (str): The classifier's weight.
+        told (str, optional): What the user says, to be compared.
 
     Raises:
-        ConversionError: When there is no such key, or its size fits no data set.
+        ConversionError: When there is no such key, its size fits no data set, or the user says another.
     """
     if classifier not in state:
         raise ConversionError(f'no base learner: {classifier} is missing')
     found = state[classifier].shape[0]
-    for dataset, (_, _, outputs) in DATASETS.items():
+    for dataset, (name, _, outputs) in RELEASED_DATASETS.items():
         if found == outputs:
+            if told not in (None, dataset):
+                raise ConversionError(f'{classifier} has {found} outputs: it is of {name}, not of {told}')
             return dataset
-    known = ', '.join(f'{name} {outputs}' for name, _, outputs in DATASETS.values())
+    known = ', '.join(f'{name} {outputs}' for name, _, outputs in RELEASED_DATASETS.values())
     raise ConversionError(f'unknown data set: {classifier} has {found} outputs ({known})')
 
 
-def detect_shots(state: Mapping[str, Tensor]) -> int:
-    """K of the convs that weight the shots, 1 where there are none."""
-    weight = state.get('kshot_rw.0.weight')
-    return 1 if weight is None else weight.shape[1]
+def told_dataset(told: str | None) -> str:
+    """The data set as the user says, for methods whose weights do not tell.
+
+    Raises:
+        ConversionError: When the user does not say it.
+    """
+    if told is None:
+        raise ConversionError(f'the weights do not say their data set: add --dataset {" or ".join(RELEASED_DATASETS)}')
+    return told

@@ -1,0 +1,95 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""The released methods that can be converted: what each module of this package says about its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from .names import ConversionError, strip_parallel_prefix
+
+if TYPE_CHECKING:
+    from .variant import Variant
+
+State = Mapping[str, Tensor]
+
+
+def episodes_config(variant: Variant) -> str:
+    """The config of a few-shot method: ``configs/<method>/<backbone>_<data set>_<1 or 5>shot.py``."""
+    shots = 1 if variant.shots == 1 else 5
+    return f'configs/{variant.method}/{variant.backbone}_{variant.dataset}_{shots}shot.py'
+
+
+def base_config(variant: Variant) -> str:
+    """The config of a base learner: ``configs/<method>/<backbone>_<data set>.py``."""
+    return f'configs/{variant.method}/{variant.backbone}_{variant.dataset}.py'
+
+
+def no_options(variant: Variant) -> dict[str, Any]:
+    """Nothing needs to be added to the config."""
+    return {}
+
+
+@dataclass(frozen=True)
+class ReleasedMethod:
+    """How the checkpoints of one method become ours.
+
+    Attributes:
+        name (str): Folder of its configs, such as 'msanet'.
+        title (str): For messages, with the repository that released them.
+        recognises (Callable): Released state dict -> whether it is of this method, told by keys and shapes; of all
+            methods at most one says yes.
+        convert (Callable): (released state dict, data set or None) -> (Variant, state dict under the names used here).
+            A method whose weights do not say their data set needs it told; others compare. Raises ConversionError.
+        config (Callable): Variant -> the config that the weights belong to, relative to the repository.
+        cfg_options (Callable): Variant -> what that config needs in addition, as ``--cfg-options`` takes it.
+        base_learner (bool): Whether it is stage 1, which knows base classes and no episodes. Defaults to False.
+    """
+
+    name: str
+    title: str
+    recognises: Callable[[State], bool]
+    convert: Callable[[State, str | None], tuple[Variant, dict[str, Tensor]]]
+    config: Callable[[Variant], str] = episodes_config
+    cfg_options: Callable[[Variant], dict[str, Any]] = no_options
+    base_learner: bool = False
+
+
+METHODS: dict[str, ReleasedMethod] = {}
+
+
+def register(method: ReleasedMethod) -> ReleasedMethod:
+    """Make a method known, under its name.
+
+    Args:
+        method (ReleasedMethod): Of the module that calls this.
+
+    Returns:
+        ReleasedMethod: The same.
+
+    Raises:
+        ValueError: When another method has the name.
+    """
+    if METHODS.setdefault(method.name, method) is not method:
+        raise ValueError(f"there is a released method '{method.name}' already: {METHODS[method.name].title}")
+    return method
+
+
+def recognise(state: State) -> ReleasedMethod:
+    """The method that released weights are of.
+
+    Args:
+        state (Mapping[str, Tensor]): The released state dict.
+
+    Raises:
+        ConversionError: When they are of none that is known.
+    """
+    state = strip_parallel_prefix(state)
+    found = [method for method in METHODS.values() if method.recognises(state)]
+    if len(found) == 1:
+        return found[0]
+    known = ', '.join(method.title for method in found or METHODS.values())
+    raise ConversionError(f'may be of several methods: {known}' if found else f'is of no known method ({known})')

@@ -1,0 +1,130 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""Backbone features of queries and supports, as the heads of a segmentor ask for them."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+
+import torch
+from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
+from torch import Tensor, nn
+
+from mmfss.structures import MASKED_LAST_STAGE, BackboneFeatures
+
+from ..decode_heads import BaseMetaHead
+from ..layers import foreground, resize
+from .feature_cache import FeatureCache, digests
+
+
+class FeatureExtraction:
+    """The part of a segmentor that runs backbone and neck.
+
+    Attributes:
+        backbone, neck (nn.Module): see :class:`FewShotSegmentor`; the neck may be missing.
+        freeze_backbone, norm_eval (bool): likewise.
+        feature_cache (FeatureCache, optional): used in evaluation.
+        needed_query_stages (Sequence[str]): stages that the segmentor itself reads of a query.
+    """
+
+    needed_query_stages: Sequence[str] = ()
+
+    backbone: nn.Module
+    freeze_backbone: bool
+    norm_eval: bool
+    feature_cache: FeatureCache | None
+
+    def _meta_heads(self) -> dict[str, BaseMetaHead]:
+        """Heads that read supports."""
+        raise NotImplementedError
+
+    def train(self, mode: bool = True) -> 'FeatureExtraction':
+        """As nn.Module's, with backbone and neck in eval mode while frozen (see ``norm_eval``)."""
+        super().train(mode)
+        for part in self._shared_parts() if self.norm_eval else ():
+            for module in part.modules() if not self.freeze_backbone else [part]:
+                if self.freeze_backbone or isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+    def extract_feat(
+        self, inputs: Tensor, padding: Tensor | None = None, episode_seed: Tensor | None = None
+    ) -> BackboneFeatures:
+        """Features of queries; in evaluation float32, whatever autocast says.
+
+        Args:
+            inputs (Tensor): normalised images (B, 3, H, W).
+            padding (Tensor, optional): bool (B, H, W), True where an image holds no photograph. Defaults to nowhere.
+            episode_seed (Tensor, optional): int64 (B,), for heads that draw. Defaults to zeros.
+        """
+        stages = [head.query_stages for head in self._meta_heads().values()]
+        features = self._extract(inputs, _union([self.needed_query_stages, *stages]))
+        return self._describe(features, inputs, padding, episode_seed)
+
+    def support_features(self, images: Tensor, labels: Tensor, episode_seed: Tensor | None = None) -> BackboneFeatures:
+        """Features of supports, with 'masked_layer4' where a head asks for it.
+
+        Args:
+            images (Tensor): normalised images (N, 3, H, W).
+            labels (Tensor): (N, 1, H, W), 0, 1, 255.
+            episode_seed (Tensor, optional): int64 (N,).
+        """
+        wanted = _union(head.support_stages for head in self._meta_heads().values())
+        masked = MASKED_LAST_STAGE in wanted
+        plain = [stage for stage in wanted if stage != MASKED_LAST_STAGE]
+        features = self._extract(images, _union([plain, ['layer3']]) if masked else plain)
+        if masked:
+            last = self._masked_last_stage(features['layer3'], images, labels)
+            features = replace(features, stages={**features.stages, MASKED_LAST_STAGE: last})
+        return self._describe(features, images, None, episode_seed)
+
+    def _extract(self, images: Tensor, stages: Sequence[str]) -> BackboneFeatures:
+        blocks = any(head.uses_blocks for head in self._meta_heads().values())
+
+        def compute(chosen: slice | list[int] = slice(None)) -> BackboneFeatures:
+            features = self.backbone.extract_blocks(images[chosen], stages, blocks)
+            return replace(features, neck=self.neck(tuple(features.stages.values()))) if self.with_neck else features
+
+        with self._backbone_gradients():
+            if self.training:
+                return compute()
+            if self.feature_cache is None:
+                return compute().float()
+            return self.feature_cache(digests((stages, blocks), images), compute).float()
+
+    def _masked_last_stage(self, layer3: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+        """The last stage on layer3 times the foreground, as PFENet and BAM do: (N, C, h, w) -> (N, C4, h4, w4)."""
+        masked = layer3 * resize(foreground(labels), layer3.shape[-2:])
+
+        def compute(chosen: list[int]) -> BackboneFeatures:
+            return BackboneFeatures({MASKED_LAST_STAGE: self.backbone.last_stage(masked[chosen])})
+
+        with self._backbone_gradients():
+            if self.training:
+                return self.backbone.last_stage(masked)
+            if self.feature_cache is None:
+                return self.backbone.last_stage(masked).float()
+            # The mask is part of the key: the same image is a support of several classes.
+            keys = digests(MASKED_LAST_STAGE, images, labels)
+            return self.feature_cache(keys, compute).float()[MASKED_LAST_STAGE]
+
+    @staticmethod
+    def _describe(
+        features: BackboneFeatures, images: Tensor, padding: Tensor | None, episode_seed: Tensor | None
+    ) -> BackboneFeatures:
+        N, size = images.shape[0], tuple(images.shape[-2:])
+        if padding is None:
+            padding = torch.zeros(N, *size, dtype=torch.bool, device=images.device)
+        if episode_seed is None:
+            episode_seed = torch.zeros(N, dtype=torch.long, device=images.device)
+        return replace(features, padding=padding.unsqueeze(1), episode_seed=episode_seed, image_size=size)
+
+    def _shared_parts(self) -> list[torch.nn.Module]:
+        return [self.backbone, *([self.neck] if self.with_neck else [])]
+
+    def _backbone_gradients(self) -> AbstractContextManager:
+        return torch.no_grad() if self.freeze_backbone else nullcontext()
+
+
+def _union(groups: Iterable[Sequence[str]]) -> tuple[str, ...]:
+    """All names, each once, in alphabetical order (of stages: the order of computation)."""
+    return tuple(sorted({name for group in groups for name in group}))

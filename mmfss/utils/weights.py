@@ -1,0 +1,226 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""The one place that opens a checkpoint file, and the one that says whether its weights fit a model."""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from mmengine.logging import print_log
+from mmengine.runner import CheckpointLoader
+from torch import Tensor, nn
+
+_SHOWN = 4  # keys named for each kind of difference
+_held: dict[tuple, Mapping] = {}  # at most one checkpoint, between the check of it and its use
+
+
+class MisfitError(ValueError):
+    """Weights that are not those of a model; the message names keys and shapes."""
+
+
+def is_missing(path: str | os.PathLike) -> bool:
+    """Whether a path names a local file that is not there; nothing is known about addresses."""
+    return '://' not in str(path) and not os.path.isfile(path)
+
+
+def read_checkpoint(path: str | os.PathLike, *, plain: bool = False, hold: bool = False) -> Mapping:
+    """The content of a checkpoint file, on CPU: every read of one goes through here.
+
+    Args:
+        path (str | PathLike): A file, or an address that mmengine knows.
+        plain (bool): Refuse a file that holds more than tensors, NumPy numbers and plain Python values: unpickling
+            anything else can run code. Defaults to False: a training checkpoint holds objects of its own.
+        hold (bool): Keep the content for the next read of the unchanged file in this process, which then does without
+            reading. For a check that comes before the use. Defaults to False: what was kept is handed out and dropped.
+
+    Returns:
+        Mapping: As it was saved, a state dict or a dict with ``state_dict`` and ``meta``.
+
+    Raises:
+        FileNotFoundError: When there is no such file.
+        Exception: Whatever torch raises for a file that is none of its own.
+    """
+    path = str(path)
+    if is_missing(path):
+        raise FileNotFoundError(f'there is no checkpoint {path}')
+    key = _identity(path)
+    content = _held.pop(key, None)
+    if plain:  # what is kept may have been read without this caution
+        with _numpy_scalars():
+            content = torch.load(path, map_location='cpu', weights_only=True)
+    elif content is None:
+        content = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+    if hold and key is not None:
+        _held.clear()
+        _held[key] = content
+    return content
+
+
+def _identity(path: str) -> tuple | None:
+    if '://' in path:
+        return None
+    status = os.stat(path)
+    return os.path.abspath(path), status.st_mtime_ns, status.st_size
+
+
+@contextmanager
+def _numpy_scalars():
+    """Lets torch read NumPy scalars (a best mIoU, a learning rate), which can run no code."""
+    scalar = np._core.multiarray.scalar if hasattr(np, '_core') else np.core.multiarray.scalar
+    kinds = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32, np.bool_)]
+    names = [(scalar, f'numpy.{core}.multiarray.scalar') for core in ('core', '_core')]
+    with torch.serialization.safe_globals([*names, np.dtype, *kinds]):
+        yield
+
+
+def model_state(checkpoint: Mapping) -> dict[str, Tensor]:
+    """The weights of a checkpoint, bare or under ``state_dict``, without a data-parallel prefix ``module.``."""
+    state = checkpoint.get('state_dict', checkpoint)
+    return {re.sub(r'^module\.', '', key): value for key, value in state.items()}
+
+
+def weight_differences(
+    expected: Mapping[str, Tensor], found: Mapping[str, Tensor], ignore: Sequence[str] = ()
+) -> list[str]:
+    """Do weights fit a model? Compares names and shapes.
+
+    Args:
+        expected (Mapping[str, Tensor]): The model's own weights.
+        found (Mapping[str, Tensor]): The checkpoint's weights.
+        ignore (Sequence[str]): Regular expressions (``re.match``) of names left out.
+
+    Returns:
+        list[str]: One line a difference, headed by what it most likely means; empty when they fit.
+    """
+
+    def compared(state: Mapping) -> dict[str, Tensor]:
+        return {k: v for k, v in state.items() if hasattr(v, 'shape') and not any(re.match(p, k) for p in ignore)}
+
+    def some(keys: list[str]) -> str:
+        return ', '.join(keys[:_SHOWN]) + (f' and {len(keys) - _SHOWN} more' if len(keys) > _SHOWN else '')
+
+    ours, theirs = compared(expected), compared(found)
+    missing = [key for key in ours if key not in theirs]
+    unexpected = [key for key in theirs if key not in ours]
+    shapes = [key for key in ours if key in theirs and ours[key].shape != theirs[key].shape]
+    lines = []
+    if any(key.startswith('backbone.') for key in (*missing, *unexpected, *shapes)):
+        lines.append('it has another backbone')
+    # A classifier of another size differs in its number of outputs and in nothing else.
+    if any(_is_classifier(key) and ours[key].shape[1:] == theirs[key].shape[1:] for key in shapes):
+        lines.append('it has another number of classes')
+    described = [f'{key} {tuple(theirs[key].shape)} instead of {tuple(ours[key].shape)}' for key in shapes]
+    kinds = (('missing', missing), ('unexpected', unexpected), ('of another shape', described))
+    return lines + [f'weights {kind}: {some(keys)}' for kind, keys in kinds if keys]
+
+
+def _is_classifier(key: str) -> bool:
+    return re.search(r'(conv_seg|cls_seg|classifier|fc)\.(weight|bias)$', key) is not None
+
+
+def refusal(what: str, reasons: Sequence[str], cure: str = '') -> str:
+    """The message of every refused checkpoint: what does not fit, why, and what to do.
+
+    Args:
+        what (str): Such as 'a.pth does not fit the model of this config'.
+        reasons (Sequence[str]): One line each, of :func:`weight_differences` and its like.
+        cure (str): What the user can do.
+    """
+    return '\n  - '.join([f'{what}:', *reasons]) + (f'\n{cure}' if cure else '')
+
+
+def load_weights(model: nn.Module, state: Mapping[str, Tensor], what: str, cure: str = '') -> None:
+    """Load weights into a model, every one of them.
+
+    Args:
+        model (nn.Module): Takes them.
+        state (Mapping[str, Tensor]): The weights, of :func:`model_state`.
+        what (str): Head of the message when they do not fit, see :func:`refusal`.
+        cure (str): Its last line.
+
+    Raises:
+        MisfitError: When weights are missing, left over or of another shape.
+    """
+    if reasons := weight_differences(model.state_dict(), state):
+        raise MisfitError(refusal(what, reasons, cure))
+    model.load_state_dict(state)
+
+
+def load_base_learner(model: nn.Module, path: str) -> None:
+    """Load backbone (and base head, where the model has one) from a stage-1 checkpoint, strictly.
+
+    Args:
+        model (nn.Module): With ``backbone`` and perhaps ``base_head``.
+        path (str): Checkpoint of an mmseg EncoderDecoder: keys ``backbone.*`` and ``decode_head.*``.
+
+    Raises:
+        FileNotFoundError: When there is no such file.
+        MisfitError: When its keys or shapes do not fit, naming them.
+    """
+    if is_missing(path):
+        raise FileNotFoundError(
+            f"base learner checkpoint '{path}' does not exist. tools/train.py trains it when the "
+            "config's base_learner.config names stage 1; or set model.base_checkpoint"
+        )
+    targets = {'backbone.': model.backbone}
+    if hasattr(model, 'base_head'):
+        targets['decode_head.'] = model.base_head
+    state = {key: value for key, value in model_state(read_checkpoint(path)).items() if key.startswith(tuple(targets))}
+    expected = {prefix + key: value for prefix, part in targets.items() for key, value in part.state_dict().items()}
+    if reasons := weight_differences(expected, state):
+        raise MisfitError(
+            refusal(
+                f"base learner checkpoint '{path}' does not fit the model of this config",
+                reasons,
+                'Remove or rename the file to train a new one, or give the config that it belongs to.',
+            )
+        )
+    for prefix, part in targets.items():
+        part.load_state_dict({k[len(prefix) :]: value for k, value in state.items() if k.startswith(prefix)})
+    print_log(f'base learner: loaded {", ".join(p + "*" for p in targets)} from {path}', logger='current')
+
+
+def check_pretrained(backbone: nn.Module, path: str, prefix: str | None = None) -> None:
+    """Refuse pre-trained weights that are missing or would leave a part of the backbone as it was.
+
+    Args:
+        backbone (nn.Module): To be initialised.
+        path (str): ``init_cfg.checkpoint``, a file or an address.
+        prefix (str, optional): Of the backbone's keys in it.
+
+    Raises:
+        FileNotFoundError: When there is no such file.
+        MisfitError: When keys are missing or of another shape.
+    """
+    if is_missing(path):
+        raise FileNotFoundError(
+            f"pre-trained weights '{path}' do not exist; tools/model_converters/ makes such files, "
+            'docs/pretrained.md says how'
+        )
+    state = model_state(read_checkpoint(path))
+    if prefix:
+        state = {k[len(prefix) + 1 :]: v for k, v in state.items() if k.startswith(prefix + '.')}
+    expected = {k: v for k, v in backbone.state_dict().items() if not k.endswith('num_batches_tracked')}
+    # A classifier of ImageNet may be left over.
+    if reasons := weight_differences(expected, {k: v for k, v in state.items() if k in expected}):
+        raise MisfitError(refusal(f"pre-trained weights '{path}' are not of {type(backbone).__name__}", reasons))
+
+
+def check_init_cfg(backbone: nn.Module) -> None:
+    """Check the pre-trained weights that ``init_weights`` of a backbone is about to load.
+
+    mmengine loads them with strict=False, where a wrong prefix is only a line in the log and the backbone stays random.
+
+    Args:
+        backbone (nn.Module): Whose ``init_cfg`` may name a file (``type='Pretrained'``), alone or in a list.
+
+    Raises:
+        FileNotFoundError: When the file is missing.
+        MisfitError: When weights of the backbone are missing in it or of another shape.
+    """
+    init_cfg = getattr(backbone, 'init_cfg', None) or []
+    for cfg in [init_cfg] if isinstance(init_cfg, dict) else init_cfg:
+        if cfg.get('type') == 'Pretrained':
+            check_pretrained(backbone, cfg['checkpoint'], cfg.get('prefix'))
