@@ -58,8 +58,9 @@ def _whole(text: str) -> int:
 
 def run(args: argparse.Namespace) -> None:
     """Load the model and serve the page until interrupted."""
+    from web_demo import Limits, build_app, serve  # tells what to install before the model is loaded
+
     from mmfss.apis import FewShotInferencer
-    from mmfss.apis.web import Limits, build_app, serve  # tells what to install before the model is loaded
 
     inferencer = FewShotInferencer(args.config, args.checkpoint, args.device, show_progress=False)
     limits = Limits(max_pixels=round(args.max_megapixels * 1e6), max_queries=args.max_images)

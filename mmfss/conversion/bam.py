@@ -1,12 +1,24 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """Names of BAM (chunbolang/BAM) in mmfss: base learner, meta decoder and ensemble, which MSANet took over."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from .variant import Variant
+from mmfss.models.layers import resize
+from mmfss.models.layers.generalized import MERGES, generalized_labels
+from mmfss.structures import MASKED_LAST_STAGE
+
+from .methods import ReleasedMethod, register
+from .names import ConversionError, backbone_rules, listed, rename, strip_parallel_prefix
+from .reference_outputs import encode, scores_and_guidance
+from .variant import Variant, detect_backbone, detect_dataset
+
+if TYPE_CHECKING:
+    from .parity import Case
 
 # Released pattern -> name here, tried in this order on the whole key.
 BASE_LEARNER_KEYS: tuple[tuple[str, str], ...] = (
@@ -31,7 +43,9 @@ ENSEMBLE_KEYS: tuple[tuple[str, str], ...] = (
     (r'cls_merge\.weight', r'merge_base.weight'),
 )
 BAM_KEYS = (*BASE_LEARNER_KEYS, *META_DECODER_KEYS, *ENSEMBLE_KEYS)
+ENSEMBLE_LOSSES = dict(loss_final='loss_final', loss_meta='loss_meta', loss_base='base_ce')
 BASE_CLASSIFIER = 'learner_base.1.4.weight'  # its outputs are background and base classes
+_CHANNELS = 513  # query 256, prototype 256, prior 1
 _MERGE = 'init_merge.0.weight'  # the conv over all that guides the query: its inputs tell the methods apart
 
 
@@ -52,3 +66,70 @@ def shot_options(variant: Variant) -> dict[str, Any]:
         return {}
     datasets = {f'{phase}_dataloader.dataset.shots': variant.shots for phase in ('train', 'val', 'test')}
     return {'model.decode_head.shot_weighting.shots': variant.shots, **datasets}
+
+
+def bam_outputs(model: nn.Module, case: Case) -> dict[str, Tensor]:
+    """Everything that BAM's reference cases hold, see :func:`scores_and_guidance`."""
+    found, head, inputs = scores_and_guidance(model, case), model.decode_head, case.inputs
+    features, bank = encode(model, case)
+    difference, weights = head.shot_weights(features, bank)  # (B, K) each
+    labels = inputs['support_mask'].flatten(0, 1).unsqueeze(1)
+    masked = model.support_features(inputs['support'].flatten(0, 1), labels)[MASKED_LAST_STAGE]
+    found |= dict(
+        shot_difference=difference,
+        shot_weight=weights,
+        support_layer4=masked.unflatten(0, difference.shape),
+        base_foreground=model.base_foreground(model.scores(head(features, bank), features)['base']),
+    )
+    if head.shot_weighting is not None and difference.shape[1] == head.shot_weighting.shots:
+        ordered = difference.sort(dim=1).values
+        found |= dict(kshot_sorted=ordered, kshot_rw_out=head.shot_weighting.layers(ordered[:, :, None, None]))
+    for merge in MERGES:
+        maps = found['final_logits'], found['base_logits']
+        found[f'gfss_{merge}'] = generalized_labels(*maps, merge=merge)
+        if f'gfss_square_{merge}' in case.arrays:  # resized once more, to the ground truth's size
+            size = case.arrays[f'gfss_square_{merge}'].shape[-2:]
+            tau = float(case.arrays['gfss_square_tau'])
+            found[f'gfss_square_{merge}'] = generalized_labels(*(resize(m, size) for m in maps), tau, merge)
+    return found
+
+
+def convert_bam(state: Mapping[str, Tensor], dataset: str | None = None) -> tuple[Variant, dict[str, Tensor]]:
+    """A released BAM checkpoint as the weights of a BaseLearnerEnsemble.
+
+    Args:
+        state (Mapping[str, Tensor]): The released state dict.
+        dataset (str, optional): 'pascal' or 'coco', to be compared with what the weights say.
+
+    Returns:
+        tuple[Variant, dict[str, Tensor]]: What it is, and its weights under the names used here.
+
+    Raises:
+        ConversionError: When it is something else; the message names the keys.
+    """
+    state = strip_parallel_prefix(state)
+    renamed, unknown = rename(state, (*BAM_KEYS, *backbone_rules(state)))
+    if unknown:
+        raise ConversionError(f'not a released BAM: unknown keys {listed(unknown)}')
+    variant = Variant(
+        method='bam',
+        backbone=detect_backbone(state),
+        dataset=detect_dataset(state, BASE_CLASSIFIER, dataset),
+        shots=detect_shots(state),
+    )
+    return variant, renamed
+
+
+register(
+    ReleasedMethod(
+        name='bam',
+        title='BAM (chunbolang/BAM)',
+        recognises=lambda state: merged_channels(state) == _CHANNELS,
+        convert=convert_bam,
+        cfg_options=shot_options,
+        rules=BAM_KEYS,
+        outputs=bam_outputs,
+        settings=('gfss_square_tau',),
+        losses=ENSEMBLE_LOSSES,
+    )
+)

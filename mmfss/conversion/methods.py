@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from .names import ConversionError, strip_parallel_prefix
+from .names import ConversionError, Rules, strip_parallel_prefix
+from .reference_outputs import scores_and_guidance
 
 if TYPE_CHECKING:
+    from .parity import Case
     from .variant import Variant
 
 State = Mapping[str, Tensor]
@@ -46,6 +48,14 @@ class ReleasedMethod:
             A method whose weights do not say their data set needs it told; others compare. Raises ConversionError.
         config (Callable): Variant -> the config that the weights belong to, relative to the repository.
         cfg_options (Callable): Variant -> what that config needs in addition, as ``--cfg-options`` takes it.
+        rules (Rules): Renaming of the keys of its own parts, without the backbone's.
+        outputs (Callable): (model in eval mode, reference case) -> what its authors' code gives, by the names of the
+            case (:mod:`mmfss.conversion.parity`). Defaults to scores, guidance and auxiliary maps.
+        settings (Sequence[str]): Names in a case that are inputs beside the episode and not outputs.
+        losses (Mapping[str, str]): Released name of a loss -> name here.
+        training_outputs (Callable, optional): (model, reference case) -> further outputs of a training step.
+        tolerances (Mapping[str, float]): Agreement asked for: 'output' relative to the standard deviation, 'loss' and
+            'gradient' relative to their size.
         base_learner (bool): Whether it is stage 1, which knows base classes and no episodes. Defaults to False.
     """
 
@@ -55,6 +65,12 @@ class ReleasedMethod:
     convert: Callable[[State, str | None], tuple[Variant, dict[str, Tensor]]]
     config: Callable[[Variant], str] = episodes_config
     cfg_options: Callable[[Variant], dict[str, Any]] = no_options
+    rules: Rules = ()
+    outputs: Callable[[nn.Module, Case], dict[str, Tensor]] = scores_and_guidance
+    settings: Sequence[str] = ()
+    losses: Mapping[str, str] = field(default_factory=lambda: dict(loss='loss_final'))
+    training_outputs: Callable[[nn.Module, Case], dict[str, Tensor]] | None = None
+    tolerances: Mapping[str, float] = field(default_factory=lambda: dict(output=1e-4, loss=1e-5, gradient=1e-4))
     base_learner: bool = False
 
 

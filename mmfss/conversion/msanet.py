@@ -2,10 +2,11 @@
 """Names of the released MSANet checkpoints (AIVResearch/MSANet) in mmfss: those of BAM and its own two parts."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
-from .bam import BAM_KEYS, BASE_CLASSIFIER, detect_shots, merged_channels, shot_options
+from .bam import BAM_KEYS, BASE_CLASSIFIER, ENSEMBLE_LOSSES, detect_shots, merged_channels, shot_options
 from .methods import ReleasedMethod, register
 from .names import ConversionError, backbone_rules, listed, rename, strip_parallel_prefix
 from .variant import Variant, detect_backbone, detect_dataset
@@ -60,12 +61,24 @@ def convert_msanet(state: Mapping[str, Tensor], dataset: str | None = None) -> t
     return variant, renamed
 
 
+def msanet_options(variant: Variant) -> dict[str, Any]:
+    """What the config needs in addition for released weights: other shots, and on VGG16 their slip.
+
+    With several shots the released code takes block 4's similarity maps from the last one alone.
+    """
+    slip = {'model.decode_head.last_shot_groups': (2,)} if variant.backbone == 'vgg16' and variant.shots > 1 else {}
+    return shot_options(variant) | slip
+
+
 register(
     ReleasedMethod(
         name='msanet',
         title='MSANet (AIVResearch/MSANet)',
         recognises=lambda state: merged_channels(state) == _CHANNELS,
         convert=convert_msanet,
-        cfg_options=shot_options,
+        cfg_options=msanet_options,
+        rules=MSANET_KEYS,
+        losses=ENSEMBLE_LOSSES,
+        tolerances=dict(output=1e-4, loss=1e-4, gradient=1e-3),
     )
 )

@@ -4,13 +4,13 @@
 import copy
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from mmseg.models.decode_heads.psp_head import PPM
 from torch import Tensor, nn
 
 from mmfss.models.layers import resize
 from mmfss.models.layers.dilated_depthwise import DilatedDepthwiseConv2d
+from mmfss.models.layers.exporting import average_grid
 from mmfss.structures import SupportBank
 
 PART = 'meta'  # the bank's part that the method itself reads; comparison heads stay behind
@@ -67,17 +67,6 @@ class RecordablePPM(PPM):
             )
             for pool, conv in self
         ]
-
-
-def average_grid(x: Tensor, side: int) -> Tensor:
-    """As ``F.adaptive_avg_pool2d(x, side)``, as two matrix products: (N, C, h, w) -> (N, C, side, side)."""
-
-    def shares(length: int) -> Tensor:  # (side, length), each row an average
-        cell, position = torch.arange(side, device=x.device).unsqueeze(1), torch.arange(length, device=x.device)
-        start, end = cell * length // side, ((cell + 1) * length + side - 1) // side
-        return ((position >= start) & (position < end)).to(x.dtype) / (end - start).to(x.dtype)
-
-    return shares(x.shape[-2]) @ x @ shares(x.shape[-1]).transpose(0, 1)
 
 
 class RecordableSameConv(nn.Conv2d):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
-from mmfss.utils.configs import resolve_config
+from mmfss.utils.configs import resolve_config, type_name
 
 from .launch import settle_batch_size
 from .protocol_presets import apply_protocol
@@ -153,7 +153,7 @@ def load_config(args: argparse.Namespace, parser: argparse.ArgumentParser) -> Co
 def _set_test_shots(cfg: Config, shots: int, parser: argparse.ArgumentParser) -> None:
     """Show ``shots`` supports in the test episodes of a config whose other fields are about another number."""
     dataset = cfg.get('test_dataloader', {}).get('dataset', {})
-    if str(dataset.get('type')).split('.')[-1] != 'EpisodicDataset':
+    if type_name(dataset) != 'EpisodicDataset':
         parser.error(
             f'--shots {shots} has no effect on {cfg.filename}: test_dataloader.dataset is no EpisodicDataset '
             '(a stage-1 config?)'

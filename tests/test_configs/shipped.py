@@ -8,6 +8,8 @@ from helpers import draw_mask
 from mmengine.config import Config
 from PIL import Image
 
+from mmfss.utils.configs import type_name
+
 REPO = Path(__file__).resolve().parents[2]
 CONFIGS = REPO / 'configs'
 BACKBONES, DATASETS, SHOTS = ('vgg16', 'r50', 'r101'), ('pascal', 'coco'), (1, 5)
@@ -61,8 +63,8 @@ def _shrink_pipelines(value) -> None:
         Resize=('scale', (SIDE, SIDE)),
     )
     for step in value.values() if isinstance(value, dict) else value:
-        if isinstance(step, dict) and str(step.get('type')).split('.')[-1] in sizes:
-            field, size = sizes[step['type'].split('.')[-1]]
+        if isinstance(step, dict) and type_name(step) in sizes:
+            field, size = sizes[type_name(step)]
             assert field in step, step
             step[field] = size
         elif isinstance(step, (dict, list)):

@@ -57,9 +57,9 @@ def test_the_ensemble_by_the_spec():
 
 def test_own_class_of_training_reaches_the_ensemble(monkeypatch):
     model, seen = toys.build(ENSEMBLE).train(), []
-    plain = BaseLearnerEnsemble._base_foreground
+    plain = BaseLearnerEnsemble.base_foreground
     monkeypatch.setattr(
-        BaseLearnerEnsemble, '_base_foreground', staticmethod(lambda p, own: seen.append(own) or plain(p, own))
+        BaseLearnerEnsemble, 'base_foreground', staticmethod(lambda p, own: seen.append(own) or plain(p, own))
     )
     model.loss(toys.episodes(3), toys.samples(3, (41, 41)))
     assert seen[0].tolist() == [-1, 0, 1]

@@ -16,6 +16,7 @@ backbone = dict(
         init_cfg=dict(type='Pretrained', checkpoint=f'{pretrained_root}/efficientnet_lite0.pth'),
     ),
     blocks=([r'timm_model\.blocks\.2\.\d'], [r'timm_model\.blocks\.[34]\.\d'], [r'timm_model\.blocks\.[56]\.\d']),
+    last_stage=[r'timm_model\.blocks\.[56]'],  # of methods that mask a support before it
     frozen=True,
     compute_dtype='auto',
 )

@@ -1,4 +1,4 @@
-# MSANet on ResNet-101.
-_base_ = './msanet_r50.py'
+# MSANet on ResNet-101: BAM with MSANet's head.
+_base_ = './bam_r101.py'
 
-model = dict(backbone=dict(depth=101))
+model = dict(decode_head=dict(type='MSANetHead'))

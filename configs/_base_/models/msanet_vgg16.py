@@ -1,7 +1,4 @@
-# MSANet on VGG16-BN: 128 channels in each branch of the pyramid.
-_base_ = './msanet_r50.py'
+# MSANet on VGG16-BN: BAM with MSANet's head.
+_base_ = './bam_vgg16.py'
 
-model = dict(
-    backbone=dict(_delete_=True, type='BlockVGG'),
-    base_head=dict(type='NarrowPSPHead', in_channels=512, pyramid_channels=128),
-)
+model = dict(decode_head=dict(type='MSANetHead'))

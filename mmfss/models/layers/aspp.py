@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from .classifier import classifier
+
 
 def _conv_relu(
     in_channels: int, channels: int, kernel_size: int, dilation: int = 1, bias: bool = False
@@ -59,9 +61,7 @@ class MetaDecoder(nn.Module):
         self.aspp = PlainASPP(channels, dilations)
         self.reduce = _conv_relu((2 + len(dilations)) * channels, channels, 1)
         self.refine = nn.Sequential(*_conv_relu(channels, channels, 3), *_conv_relu(channels, channels, 3))
-        self.classify = nn.Sequential(
-            *_conv_relu(channels, channels, 3), nn.Dropout2d(dropout), nn.Conv2d(channels, 2, 1)
-        )
+        self.classify = classifier(channels, dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w) -> logits (B, 2, h, w) of background and foreground."""

@@ -2,13 +2,14 @@
 """What a recorded graph (torch.export, and ONNX through it) needs done otherwise, with the same result.
 
 While a graph is recorded sizes are symbols: lengths that depend on the data must be outputs of an operator, and nothing
-may branch on a size. Four functions ask :func:`exporting` and then take the form given here: ``resize``,
-``resize_nearest`` and ``gather_kept`` of masks.py, ``chunked_correlation`` of similarity.py.
+may branch on a size. Five functions ask :func:`exporting` and then take the form given here: ``resize``,
+``resize_nearest`` and ``gather_kept`` of masks.py, ``chunked_correlation`` of similarity.py, ``adaptive_average`` here.
 """
 
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -42,3 +43,19 @@ def nearest(x: Tensor, size: Sequence[int]) -> Tensor:
         index = (torch.arange(wanted, device=x.device, dtype=torch.float32) * step).floor().long()
         places.append(index.clamp(max=own - 1))
     return x[..., places[0].unsqueeze(1), places[1]]
+
+
+def adaptive_average(x: Tensor, side: int) -> Tensor:
+    """``F.adaptive_avg_pool2d(x, side)``: (N, C, h, w) -> (N, C, side, side)."""
+    return average_grid(x, side) if exporting() else F.adaptive_avg_pool2d(x, side)
+
+
+def average_grid(x: Tensor, side: int) -> Tensor:
+    """As ``F.adaptive_avg_pool2d(x, side)``, as two matrix products: (N, C, h, w) -> (N, C, side, side)."""
+
+    def shares(length: int) -> Tensor:  # (side, length), each row an average
+        cell, position = torch.arange(side, device=x.device).unsqueeze(1), torch.arange(length, device=x.device)
+        start, end = cell * length // side, ((cell + 1) * length + side - 1) // side
+        return ((position >= start) & (position < end)).to(x.dtype) / (end - start).to(x.dtype)
+
+    return shares(x.shape[-2]) @ x @ shares(x.shape[-1]).transpose(0, 1)

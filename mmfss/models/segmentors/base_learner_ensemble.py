@@ -79,7 +79,7 @@ class BaseLearnerEnsemble(FewShotSegmentor):
         with torch.no_grad():
             base_logits = self.base_head([features[stage] for stage in STAGES]).float()  # (B, 1 + N_base, h4, w4)
             base_logits = resize(base_logits, meta_logits.shape[-2:])
-            base_foreground = self._base_foreground(base_logits.softmax(1), own_class)  # (B, 1, h, w)
+            base_foreground = self.base_foreground(base_logits, own_class)  # (B, 1, h, w)
         with without_autocast(features.device.type):  # scores of 0..1 whose differences decide
             final = self._ensemble(meta_logits, psi, base_foreground)
         return dict(final=final, meta=meta_logits, base=base_logits)
@@ -125,8 +125,9 @@ class BaseLearnerEnsemble(FewShotSegmentor):
         return torch.cat([background, own], dim=1)
 
     @staticmethod
-    def _base_foreground(probabilities: Tensor, own_class: Tensor | None) -> Tensor:
+    def base_foreground(base_logits: Tensor, own_class: Tensor | None = None) -> Tensor:
         """(B, 1 + N_base, h, w) -> (B, 1, h, w): probability of any base class, but for the episode's own."""
+        probabilities = base_logits.softmax(1)
         total = probabilities[:, 1:].sum(1, keepdim=True)
         if own_class is None:
             return total

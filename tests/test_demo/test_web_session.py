@@ -5,12 +5,12 @@ import zipfile
 
 import numpy as np
 import pytest
+import web_demo as web
 import web_toys as toys
 from PIL import Image
+from web_demo import Limits, Session
+from web_demo.images import FORMATS, box_around, fit, painted, parse_box, read_image, scale_box
 
-import mmfss.apis.web as web
-from mmfss.apis.web import Limits, Session
-from mmfss.apis.web.images import FORMATS, box_around, fit, painted, parse_box, read_image, scale_box
 from mmfss.visualization.sheet import class_color
 
 BOX = (110, 70, 200, 170)  # inside the object of a toy scene
@@ -197,7 +197,7 @@ def test_strokes_and_boxes():
 
 
 def test_without_gradio_the_command_that_installs_it_is_said(monkeypatch):
-    for name in [name for name in sys.modules if name.startswith(('mmfss.apis.web.page', 'mmfss.apis.web.server'))]:
+    for name in [name for name in sys.modules if name.startswith(('web_demo.page', 'web_demo.server'))]:
         monkeypatch.delitem(sys.modules, name)
     for name in ('page', 'server'):
         monkeypatch.delattr(web, name, raising=False)

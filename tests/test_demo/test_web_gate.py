@@ -3,8 +3,7 @@ import asyncio
 import json
 
 import pytest
-
-from mmfss.apis.web.gate import LOOPBACK, Gate, is_address
+from web_demo.gate import LOOPBACK, Gate, is_address
 
 
 def ask(path='/', host='localhost:7860', body=b'', headers=(), gate=None, **kwargs) -> tuple[int, dict, bytes]:

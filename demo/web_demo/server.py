@@ -24,7 +24,7 @@ def serve(
     limits: Limits | None = None,
     block: bool = True,
 ) -> str:
-    """Serve a page of :func:`mmfss.apis.web.build_app`.
+    """Serve a page of :func:`web_demo.build_app`.
 
     Args:
         app (gr.Blocks): The page.

@@ -1,5 +1,5 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
-"""The web demo. Gradio is imported when ``build_app`` or ``serve`` is asked for, not before."""
+"""The page behind demo/web.py. Gradio is imported when ``build_app`` or ``serve`` is asked for, not before."""
 
 from .session import Limits, Session
 

@@ -56,7 +56,7 @@ def called():
 @pytest.fixture(scope='module')
 def served(called):
     """Address of a page around a toy model, and that model."""
-    from mmfss.apis.web import Limits, build_app, serve
+    from web_demo import Limits, build_app, serve
 
     inferencer = toys.ColorInferencer()
     app = build_app(inferencer, Limits(max_queries=3))
@@ -252,7 +252,7 @@ def test_it_listens_on_loopback(served):
 
 
 def test_a_taken_port_is_told(served):
-    from mmfss.apis.web import build_app, serve
+    from web_demo import build_app, serve
 
     port = int(served[0].rsplit(':', 1)[1])
     with pytest.raises(OSError, match=f'port {port} of 127.0.0.1 .* --port'):

@@ -53,7 +53,7 @@ def build_app(
         batch_size (int): Queries in one forward pass. Defaults to 4.
 
     Returns:
-        gr.Blocks: To be handed to :func:`mmfss.apis.web.serve`.
+        gr.Blocks: To be handed to :func:`web_demo.serve`.
     """
     private_folder()
     limits, lock = limits or Limits(), Lock()

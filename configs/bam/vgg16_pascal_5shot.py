@@ -1,0 +1,6 @@
+# BAM, VGG16-BN, PASCAL-5i, 5-shot: the weights of the shots are learnt for five.
+_base_ = './vgg16_pascal_1shot.py'
+shots = 5
+work_dir = f'{_base_.work_root}/bam/vgg16_pascal_{shots}shot/fold{_base_.fold}'
+train_dataloader = val_dataloader = test_dataloader = dict(dataset=dict(shots=shots))
+model = dict(decode_head=dict(shot_weighting=dict(shots=shots)))
