@@ -4,6 +4,7 @@
 
     python tools/cross_validate.py configs/msanet/r50_pascal_1shot.py --gpus 8 --protocols bam balanced
 
+While it works it says on stderr which step of how many is running, and how long the rest takes.
 What is done already is reused, what was interrupted goes on: the same command is always right. The same weights are
 tested under every protocol (`config`: what the config says), with every support control and annotation asked for. The
 table is printed and saved as `table.md` and `table.json` in <work-root>/cross_validation/<config>, with
@@ -20,8 +21,9 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from mmfss.engine.cross_validation import FoldState, Variant, markdown, summary
+from mmfss.engine.cross_validation import FoldState, Variant, all_folds, markdown, summary
 from mmfss.engine.protocol_presets import protocol_name, read_preset
+from mmfss.engine.step_progress import StepProgress
 from mmfss.engine.subprocesses import run_logged
 from mmfss.evaluation.report import read_report
 from mmfss.utils.configs import resolve_config
@@ -34,7 +36,7 @@ _OWN = 'config'  # the protocol that the config names itself
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='a stage-2 config')
-    parser.add_argument('--folds', type=int, nargs='+', default=[0, 1, 2, 3], help='folds (0 1 2 3)')
+    parser.add_argument('--folds', type=int, nargs='+', metavar='N', help='folds (default: all of the data set)')
     parser.add_argument('--shots', type=int, metavar='K', help="supports of each episode, instead of the config's")
     parser.add_argument('--gpus', type=int, default=1, help='processes of each training and test (1)')
     parser.add_argument(
@@ -67,7 +69,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='handed to tools/train.py and tools/test.py'
     )
     args = parser.parse_args(argv)
-    args.folds = list(dict.fromkeys(args.folds))
     args.variants = [
         Variant(protocol, annotation, control)
         for protocol in dict.fromkeys(args.protocols)
@@ -79,7 +80,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         if (number := getattr(args, option)) is not None and number < 1:
             parser.error(f'--{option} must be at least 1')
     try:
-        resolve_config(args.config)
+        known = all_folds(Config.fromfile(resolve_config(args.config)))
+        args.folds = list(dict.fromkeys(known if args.folds is None else args.folds))
         # Before days of training, not after: every protocol can be read.
         args.presets = {p: None if p == _OWN else read_preset(p).to_dict() for p in args.protocols}
     except (FileNotFoundError, ValueError) as error:
@@ -116,6 +118,19 @@ class Fold:
             sys.exit(f'cross_validate: {args.config} sets no work_dir, which must hold the fold: see configs/msanet.')
         self.cfg, self.work_dir = cfg, Path(cfg.work_dir)
         self.state = FoldState(out / f'fold{number}.json', cfg, args.cfg_options)
+        self.progress: StepProgress | None = None
+
+    def steps(self) -> list[str]:
+        """What is still to do, in order: 'train', and 'test' for each variant."""
+        if self.state.checkpoint is None:
+            trained = self.state.published(self.work_dir) is not None
+            return [*([] if trained else ['train']), *['test'] * len(self.args.variants)]
+        return ['test' for variant in self.args.variants if self.known_result(variant)[1] is None]
+
+    def known_result(self, variant: Variant) -> tuple[str, Path | None]:
+        """What a variant's result depends on, and the file of its result if that is there."""
+        made_of = self.state.fingerprint(self.args.presets[variant.protocol], self.args.cfg_options)
+        return made_of, self.state.result(variant.key, made_of)
 
     def train(self) -> None:
         """Both stages, unless the checkpoint is there."""
@@ -134,8 +149,7 @@ class Fold:
 
     def test(self, variant: Variant) -> dict:
         """The report of a variant; tests unless it is there."""
-        made_of = self.state.fingerprint(self.args.presets[variant.protocol], self.args.cfg_options)
-        path = self.state.result(variant.key, made_of)
+        made_of, path = self.known_result(variant)
         if path is None:
             folder = self.out / f'fold{self.number}' / variant.key
             options = ['--work-dir', str(folder)]
@@ -172,12 +186,17 @@ class Fold:
         log, tail = self.out / f'fold{self.number}.log', deque(maxlen=25)
         self.say(f'{step} (log: {log})')
         environment = {**os.environ, **self.variables, 'PYTHON': sys.executable, 'PYTHONUNBUFFERED': '1'}
-        status = run_logged(command, log, environment, tail, prefix=f'fold {self.number} {step}')
+        self.progress.start(tool, f'fold {self.number} {step}')
+        try:
+            status = run_logged(command, log, environment, tail, self.progress.watch)
+        finally:
+            self.progress.clear()
         if status:
             sys.exit(
                 f'{"".join(tail)}\ncross_validate: fold {self.number}: {step} failed (status {status}); the whole '
                 f'log is {log}. Once the cause is mended, the same command goes on from here.'
             )
+        self.progress.finish()
 
     def say(self, message: str) -> None:
         print(f'fold {self.number}: {message}', flush=True)
@@ -190,11 +209,13 @@ def main(argv: list[str] | None = None) -> None:
     reports = {variant: {} for variant in args.variants}
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for number in args.folds:
-            fold = Fold(number, args, out)
+        folds = [Fold(number, args, out) for number in args.folds]
+        progress = StepProgress([step for fold in folds for step in fold.steps()])
+        for fold in folds:
+            fold.progress = progress
             fold.train()
             for variant in args.variants:
-                reports[variant][number] = fold.test(variant)
+                reports[variant][fold.number] = fold.test(variant)
         found = summary(args.config, reports, args.outputs)
         table = markdown(found)
         atomic_write_text(table, out / 'table.md')

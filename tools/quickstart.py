@@ -16,7 +16,6 @@ import logging
 import os
 import re
 import statistics
-import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable
@@ -26,9 +25,11 @@ from mmengine.config import Config
 from prettytable import PrettyTable
 from tqdm import tqdm
 
+from mmfss.datasets import ShapesDataset
 from mmfss.datasets.synthetic import ShapesSpec, generate_shapes
 from mmfss.datasets.synthetic.writer import read_identity
 from mmfss.engine.launch import find_last_checkpoint
+from mmfss.engine.subprocesses import run_logged
 from mmfss.evaluation.report import read_report
 from mmfss.utils.configs import resolve_config
 from mmfss.utils.files import atomic_write_json
@@ -157,24 +158,11 @@ class Seed:
         ]
         log, tail = self.work_root / 'quickstart.log', deque(maxlen=25)
         environment = {**os.environ, **self.variables, 'PYTHONUNBUFFERED': '1'}
-        with (
-            open(log, 'a') as file,
-            subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors='replace', env=environment
-            ) as process,
-        ):
-            try:
-                for line in process.stdout:
-                    file.write(line)
-                    tail.append(line)
-                    watch(line)
-            except BaseException:
-                process.terminate()
-                raise
-        if process.returncode:
+        status = run_logged(command, log, environment, tail, watch)
+        if status:
             sys.exit(
                 f'{"".join(tail)}\nquickstart: {Path(command[1]).name} failed (status '
-                f'{process.returncode}); the whole log is {log}. Once the cause is mended, '
+                f'{status}); the whole log is {log}. Once the cause is mended, '
                 'the same command goes on from here.'
             )
 
@@ -245,7 +233,7 @@ def parse_args() -> argparse.Namespace:
     default = ShapesSpec()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--seeds', type=int, nargs='+', default=[0], help='trainings to run (0)')
-    parser.add_argument('--fold', type=int, default=0, choices=range(4), help='novel classes (0)')
+    parser.add_argument('--fold', type=int, default=0, choices=range(ShapesDataset.num_folds), help='novel classes (0)')
     parser.add_argument('--config', default='configs/quickstart/msanet_shapes_1shot.py')
     parser.add_argument('--data-root', type=Path, default=Path('data/shapes'))
     parser.add_argument('--work-root', type=Path, default=Path('work_dirs/quickstart'))

@@ -20,7 +20,6 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument('--show', action='store_true', help='show each episode in a window')
     parser.add_argument('--show-dir', metavar='DIR', help='write a picture of each episode there')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds a window stays')
-    parser.add_argument('--tta', action='store_true', help="use the config's tta_model and tta_pipeline")
     add_episode_options(parser)
     add_run_options(parser)
     return parser
@@ -45,11 +44,6 @@ def apply_test_options(cfg: Config, args: argparse.Namespace, parser: argparse.A
         hook = dict(type='mmfss.PredictionFileHook', out_dir=args.out)
         cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
     apply_episode_options(cfg, args)
-    if args.tta:
-        if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
-            parser.error(f'--tta: {args.config} has no tta_model and tta_pipeline')
-        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
-        cfg.model = dict(cfg.tta_model, module=cfg.model)
 
 
 def main() -> None:

@@ -10,6 +10,12 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .few_shot_dataset import FewShotSegDataset
 
 from mmfss.utils.files import atomic_write_text
 
@@ -87,3 +93,60 @@ def read_episodes(path: str | os.PathLike) -> tuple[dict, list[Episode]]:
             'changed or cut off. Write or fetch it anew.'
         )
     return header, episodes
+
+
+def check_episodes(
+    episodes: Sequence[Episode], header: dict, data: 'FewShotSegDataset', shots: int, path: str | None
+) -> None:
+    """Refuse a frozen list that was made for other data, another fold or other shots.
+
+    Args:
+        episodes (Sequence[Episode]): The list.
+        header (dict): Its header.
+        data (FewShotSegDataset): What the episodes shall be taken from.
+        shots (int): K of the config.
+        path (str, optional): Where the list is from, for the messages.
+
+    Raises:
+        ValueError: It does not fit; the message says in which respect.
+    """
+    where = f'The episode list {path}'
+    for key, own in (('shots', shots), ('fold', data.fold)):
+        if header.get(key) != own:
+            raise ValueError(f'{where} was made for {key} {header.get(key)}, the config asks for {key} {own}.')
+    names = {e.class_name for e in episodes} | set(header.get('eval_classes', ()))
+    unknown = sorted(names - {data.class_names[c] for c in data.phase_class_ids})
+    if unknown or 'eval_classes' not in header:
+        raise ValueError(
+            f'{where} was made for another data set: its classes {unknown} are '
+            f'not classes of fold {data.fold}, phase {data.phase}.'
+        )
+    if any(len(e.supports) != shots for e in episodes):
+        raise ValueError(f'{where} holds episodes without exactly {shots} supports.')
+
+
+def check_images(episodes: Sequence[Episode], places: np.ndarray, data: 'FewShotSegDataset', path: str | None) -> None:
+    """Refuse a list of images that are not in the data, or do not show their class.
+
+    Args:
+        episodes (Sequence[Episode]): E episodes.
+        places (np.ndarray): (E, 1 + K) positions of query and supports in the data's list, -1 where there is none.
+        data (FewShotSegDataset): Knows which labels occur at a position.
+        path (str, optional): Where the list is from, for the message.
+
+    Raises:
+        ValueError: With the first such image.
+    """
+    for row, episode in zip(places, episodes, strict=True):
+        class_id = data.class_names.index(episode.class_name)
+        for place, name in zip(row, (episode.query, *episode.supports), strict=True):
+            if place < 0 or class_id not in data.labels_of(place):
+                reason = (
+                    f'is not in the image list {data.list_name}'
+                    if place < 0
+                    else f'holds no pixel of {episode.class_name}'
+                )
+                raise ValueError(
+                    f'The episode list {path} was made for another data set: '
+                    f'image {name} of episode {episode.episode} {reason}.'
+                )

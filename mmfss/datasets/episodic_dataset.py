@@ -14,9 +14,10 @@ from torch.utils.data import Dataset
 
 from mmfss.registry import DATASETS, TASK_UTILS
 
-from .episodes import Episode, episodes_hash, read_episodes
+from .episodes import Episode, check_episodes, check_images, episodes_hash, read_episodes
 from .few_shot_dataset import FewShotSegDataset
 from .pipelines import annotation_kind, build_transforms, with_weak_annotation
+from .sampling import training_sampler
 from .support_control import wrong_supports
 from .transforms.loading import CorruptFileError
 
@@ -28,11 +29,8 @@ NO_BASE_CLASS = -1
 class EpisodicDataset(Dataset):
     """Episodes over a :class:`FewShotSegDataset`.
 
-    Without protocol (training) item i takes image i as the query, one of its phase's classes that
-    occur in it (any area) uniformly, and K distinct candidates of that class other than the query,
-    all from NumPy's global random state, which mmengine seeds in each worker; with ``class_power`` it
-    takes a class first and one of its candidates as the query. With a protocol or
-    a file (validation and test) the items are fixed episodes.
+    Without protocol (training) the items are drawn anew each time, as sampling.py says. With a protocol or a file
+    (validation and test) they are fixed episodes.
 
     An item is ``dict(inputs=dict(query=(3, H, W), support=[K x (3, H, W)]),
     data_samples=dict(query=SegDataSample, support=[K x SegDataSample]))``.
@@ -128,34 +126,8 @@ class EpisodicDataset(Dataset):
         self._ready = True
 
     def _prepare_training(self) -> None:
-        data, few = self.dataset, []
-        self._candidates = {}
-        for class_id in data.phase_class_ids:
-            found = data.candidates(class_id)
-            if len(found) > self.shots:
-                self._candidates[class_id] = found
-            elif len(found):
-                few.append(f'{data.class_names[class_id]} ({len(found)})')
-        if few:
-            print_log(
-                f'{self.shots}-shot episodes need {self.shots + 1} candidate images of a '
-                f'class; training on fold {data.fold} leaves out {", ".join(few)}.',
-                'current',
-                logging.WARNING,
-            )
-        kept = [any(c in self._candidates for c in data.get_data_info(i)['class_ids']) for i in range(len(data))]
-        self._queries = np.flatnonzero(kept)
-        if not len(self._queries):
-            raise ValueError(
-                f'No class of fold {data.fold} has {self.shots + 1} candidate images '
-                f'for {self.shots}-shot training: take fewer shots, more data or a '
-                f'smaller `candidate_area` (now {data.candidate_area}).'
-            )
-        self._eval_class_ids = tuple(self._candidates)
-        if self.class_power is not None:
-            weights = np.array([len(found) for found in self._candidates.values()], dtype=float)
-            weights **= self.class_power
-            self._class_odds = weights / weights.sum()
+        self._sampler = training_sampler(self.dataset, self.shots, self.class_power)
+        self._eval_class_ids = self._sampler.class_ids
         self._header = dict(protocol=None, missing_classes_as_zero=False)
 
     def _prepare_evaluation(self) -> None:
@@ -174,52 +146,19 @@ class EpisodicDataset(Dataset):
                 missing_classes_as_zero=self.protocol.missing_classes_as_zero,
                 eval_classes=[data.class_names[c] for c in eval_classes],
             )
-        self._check_list()
+        check_episodes(self.episodes, self._header, data, self.shots, self.episodes_file)
         self._eval_class_ids = tuple(data.class_names.index(name) for name in self._header['eval_classes'])
         self._hash = episodes_hash(self.episodes)
         self._class_ids = np.array([data.class_names.index(e.class_name) for e in self.episodes])
         names = [name for e in self.episodes for name in (e.query, *e.supports)]
         places = data.positions_of(names).reshape(-1, 1 + self.shots)  # (E, 1 + K)
-        self._check_places(places)
+        check_images(self.episodes, places, data, self.episodes_file)
         self._query_places, self._support_places = places[:, 0], places[:, 1:]
         self._support_class_ids = self._class_ids
         if self.support_control is not None:
             self._support_class_ids, self._support_places = wrong_supports(
                 data, self._class_ids, self._query_places, self.shots, self._hash, kind=self.support_control
             )
-
-    def _check_list(self) -> None:
-        """Refuse a frozen list that was made for something else."""
-        data, where = self.dataset, f'The episode list {self.episodes_file}'
-        for key, own in (('shots', self.shots), ('fold', data.fold)):
-            if self._header.get(key) != own:
-                raise ValueError(
-                    f'{where} was made for {key} {self._header.get(key)}, the config asks for {key} {own}.'
-                )
-        names = {e.class_name for e in self.episodes} | set(self._header.get('eval_classes', ()))
-        unknown = sorted(names - {data.class_names[c] for c in data.phase_class_ids})
-        if unknown or 'eval_classes' not in self._header:
-            raise ValueError(
-                f'{where} was made for another data set: its classes {unknown} are '
-                f'not classes of fold {data.fold}, phase {data.phase}.'
-            )
-        if any(len(e.supports) != self.shots for e in self.episodes):
-            raise ValueError(f'{where} holds episodes without exactly {self.shots} supports.')
-
-    def _check_places(self, places: np.ndarray) -> None:
-        for row, episode in zip(places, self.episodes, strict=True):
-            for place, name in zip(row, (episode.query, *episode.supports), strict=True):
-                class_id = self.dataset.class_names.index(episode.class_name)
-                if place < 0 or class_id not in self.dataset.labels_of(place):
-                    reason = (
-                        f'is not in the image list {self.dataset.list_name}'
-                        if place < 0
-                        else f'holds no pixel of {episode.class_name}'
-                    )
-                    raise ValueError(
-                        f'The episode list {self.episodes_file} was made for another data set: '
-                        f'image {name} of episode {episode.episode} {reason}.'
-                    )
 
     # ------------------------------------------------------------------ what others read
 
@@ -253,7 +192,7 @@ class EpisodicDataset(Dataset):
 
     def __len__(self) -> int:
         self.full_init()
-        return len(self._queries) if self.training else len(self.episodes)
+        return len(self._sampler) if self.training else len(self.episodes)
 
     # ------------------------------------------------------------------ items
 
@@ -274,28 +213,14 @@ class EpisodicDataset(Dataset):
             )
         for _ in range(MAX_DRAWS):
             try:
-                return self._item(*self._draw(index), run=0, episode=index)
+                class_id, query, supports = self._sampler.draw(index)
+                return self._item(class_id, query, supports, class_id, run=0, episode=index)
             except CorruptFileError as error:
                 warnings.warn(f'{error} Another episode is drawn.', RuntimeWarning, stacklevel=2)
                 index = np.random.randint(len(self))
         raise RuntimeError(
             f'{MAX_DRAWS} episodes in a row held a corrupt file. See the warnings above for their names.'
         )
-
-    def _draw(self, index: int) -> tuple:
-        """Class, query and supports of a training episode."""
-        data = self.dataset
-        if self.class_power is not None:
-            class_id = int(np.random.choice(self._eval_class_ids, p=self._class_odds))
-            query = np.random.choice(self._candidates[class_id])
-        else:
-            query = self._queries[index]
-            present = [c for c in data.get_data_info(query)['class_ids'] if c in self._candidates]
-            class_id = present[np.random.randint(len(present))]
-        others = self._candidates[class_id]
-        others = others[others != query]
-        supports = np.random.choice(others, self.shots, replace=False)
-        return class_id, data.position(query), [data.position(i) for i in supports], class_id
 
     def _item(
         self,

@@ -1,7 +1,8 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """FewShotSegDataset: an ordinary segmentation data set that knows folds and candidates.
 
-The one place that knows a fold's novel classes, a phase's images, and the area rule for candidates of a class.
+The one place that knows a phase's images and the area rule for candidates of a class; fold_classes.py knows which
+classes are novel.
 """
 
 import logging
@@ -16,13 +17,14 @@ from mmseg.datasets import BaseSegDataset
 from mmfss.registry import DATASETS
 
 from .class_index import UNREADABLE, ClassIndex, Entry, load_class_index
-from .input_checks import IGNORE, check_folders, check_masks, one_of, read_names
+from .fold_classes import FoldClasses
+from .input_checks import check_folders, check_masks, one_of, read_names
 from .pipelines import build_transforms
 from .transforms.loading import CorruptFileError
 
 
 @DATASETS.register_module()
-class FewShotSegDataset(BaseSegDataset):
+class FewShotSegDataset(FoldClasses, BaseSegDataset):
     """Images and index masks of one fold and phase.
 
     Items are the phase's images, in list order. With a ``pipeline`` it is a plain mmseg data set (stage 1); stage 2's
@@ -33,7 +35,7 @@ class FewShotSegDataset(BaseSegDataset):
         ann_file (str): Text file with one image name (without suffix) a line, relative to ``data_root``. Empty: every
             image of the folder, sorted by name.
         data_prefix (dict): Folders ``img_path`` and ``seg_map_path`` below ``data_root``.
-        fold (int): Which quarter of the classes is novel, 0-3.
+        fold (int): Which share of the classes is novel, 0 to ``num_folds`` - 1.
         phase (str): 'train' draws from base classes, 'val' (validation and test) from novel ones.
         labels (str, optional): 'base' makes a data set of background and the base classes in ascending order; novel
             classes become background 0, 255 stays 255 (MSANet, stage 1).
@@ -53,10 +55,9 @@ class FewShotSegDataset(BaseSegDataset):
 
     Raises:
         FileNotFoundError: The data root, the list, an image or a mask is missing.
-        ValueError: A fold outside 0-3, a mask that does not fit its image or the classes.
+        ValueError: There is no such fold; a mask that does not fit its image or the classes.
     """
 
-    num_folds = 4
     list_hint = ''  # where the lists of a benchmark come from, for the error about a missing one
 
     def __init__(
@@ -103,69 +104,6 @@ class FewShotSegDataset(BaseSegDataset):
             pipeline=build_transforms(pipeline),
             test_mode=test_mode,
             **kwargs,
-        )
-
-    # ------------------------------------------------------------------ classes
-
-    def _set_names(self, metainfo: dict) -> None:
-        self.class_names = tuple(metainfo.get('classes') or self.METAINFO.get('classes', ()))
-        if len(self.class_names) < 2 or len(set(self.class_names)) < len(self.class_names):
-            raise ValueError(f'`metainfo.classes` needs background and more, each once: {self.class_names}.')
-        palette = metainfo.get('palette') or self.METAINFO.get('palette')
-        if palette is None:
-            palette = np.random.default_rng(42).integers(0, 255, (len(self.class_names), 3)).tolist()
-        self.class_palette = [list(color) for color in palette]
-
-    def _set_classes(self, metainfo: dict, novel_classes: Sequence | None) -> None:
-        self._set_names(metainfo)
-        novel = self.split_classes() if novel_classes is None else novel_classes
-        ids = range(1, len(self.class_names))
-        novel = {self.class_names.index(c) if c in self.class_names else c for c in novel}
-        if not novel or not novel < set(ids):
-            raise ValueError(
-                f'`novel_classes` must name some, not all, of the classes {self.class_names[1:]}; it is '
-                f'{sorted(map(str, novel))}.'
-            )
-        self.novel_class_ids = tuple(sorted(novel))
-        self.base_class_ids = tuple(c for c in ids if c not in novel)
-
-    def split_classes(self) -> Sequence[int]:
-        """Ids of the fold's novel classes; a benchmark overrides this."""
-        raise ValueError(f'{type(self).__name__} has no folds of its own: name the novel classes with `novel_classes`.')
-
-    @property
-    def phase_class_ids(self) -> tuple[int, ...]:
-        """Classes that episodes of this phase are about: base in training, novel in validation."""
-        return self.base_class_ids if self.phase == 'train' else self.novel_class_ids
-
-    @property
-    def base_label_map(self) -> np.ndarray:
-        """(256,) uint8: base classes to 1..N_base, novel classes and background to 0, 255 to 255.
-
-        mmseg's own label map sends left-out classes to 255; the base learner needs them at 0.
-        """
-        table = np.zeros(256, dtype=np.uint8)
-        table[list(self.base_class_ids)] = np.arange(1, len(self.base_class_ids) + 1)
-        table[IGNORE] = IGNORE
-        return table
-
-    def get_label_map(self, new_classes: Sequence | None = None) -> dict | None:
-        """mmseg's hook for relabelling: only ``labels='base'`` needs it."""
-        if self.labels is None:
-            return None
-        return {old: int(self.base_label_map[old]) for old in range(len(self.class_names))}
-
-    def _fold_metainfo(self) -> dict:
-        shown = range(len(self.class_names))
-        if self.labels == 'base':
-            shown = (0, *self.base_class_ids)
-        return dict(
-            classes=tuple(self.class_names[c] for c in shown),
-            palette=[self.class_palette[c] for c in shown],
-            class_names=self.class_names,
-            fold=self.fold,
-            base_class_ids=self.base_class_ids,
-            novel_class_ids=self.novel_class_ids,
         )
 
     # ------------------------------------------------------------------ images

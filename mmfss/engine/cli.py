@@ -24,7 +24,7 @@ _VARIABLES = {
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add mmseg's run options and ours to ``parser``."""
     parser.add_argument('--work-dir', help='folder for logs and checkpoints of this run')
-    parser.add_argument('--fold', type=int, help='fold whose classes are novel (0-3)')
+    parser.add_argument('--fold', type=int, help='fold whose classes are novel (0, 1, ...)')
     parser.add_argument('--data-root', help="folder of the data set, instead of the config's")
     parser.add_argument(
         '--candidate-area',

@@ -10,6 +10,7 @@ from statistics import mean
 
 from mmengine.config import Config
 
+from mmfss.registry import DATASETS
 from mmfss.utils.files import atomic_write_json
 
 from .launch import find_last_checkpoint
@@ -112,6 +113,25 @@ class FoldState:
         """Note what is done, for the next call."""
         self._facts.update(facts)
         atomic_write_json(self._facts, self.path)
+
+
+def all_folds(cfg: Config) -> range:
+    """The folds of the data set that a config tests on.
+
+    Args:
+        cfg (Config): Of either stage.
+
+    Raises:
+        ValueError: Its test data are of no data set with folds.
+    """
+    source = cfg.get('test_dataloader', {}).get('dataset')
+    while source is not None:
+        kind = source.get('type')
+        kind = DATASETS.get(kind) if isinstance(kind, str) else kind
+        if hasattr(kind, 'num_folds'):
+            return range(kind.num_folds)
+        source = source.get('dataset')
+    raise ValueError(f'{cfg.filename} says nothing about the folds of its test data: name them with --folds.')
 
 
 def _digest(value) -> str:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from mmfss.datasets import Pascal5iDataset
+
 PATH = Path(__file__).parents[2] / 'tools' / 'cross_validate.py'
 
 CONFIG = """
@@ -17,6 +19,7 @@ fold = int('{{$FOLD:0}}')
 work_root = '{{$MMFSS_WORK_ROOT:work_dirs}}'
 work_dir = f'{work_root}/msanet/fold{fold}'
 lr = 0.1
+test_dataloader = dict(dataset=dict(type='EpisodicDataset', dataset=dict(type='Pascal5iDataset')))
 test_evaluator = dict(type='FewShotIoUMetric')
 """
 TOOL = """#!PYTHON
@@ -106,6 +109,25 @@ def test_the_row_of_the_table(tool, tmp_path, capsys):
     lines = (tmp_path / 'calls.txt').read_text().splitlines()
     assert '--resume' in lines[0] and '--data-root /data --cfg-options a.b=1' in lines[0]
     assert '--protocol' not in lines[1] and '--protocol bam' in lines[2]
+
+
+def test_all_folds_of_the_data_set_are_the_default(tool, tmp_path, monkeypatch):
+    monkeypatch.setattr(Pascal5iDataset, 'num_folds', 3)
+    tool.run()
+    assert calls(tmp_path) == [f'{t} {f}' for f in range(3) for t in ('train.py', 'test.py')]
+
+
+def test_progress_counts_what_is_still_to_do(tool, tmp_path, capsys):
+    tool.run('--folds', '0')
+    assert '[1/2] fold 0 training: Iter(train) [ 50/100], eta 0:00:01 |' in capsys.readouterr().err
+    tool.run('--folds', '0', '1', '--protocols', 'config', 'bam')
+    told = [line.split(':')[0] for line in capsys.readouterr().err.splitlines()]
+    assert told == [
+        '[1/4] fold 0 test, bam',
+        '[2/4] fold 1 training',
+        '[3/4] fold 1 test, config',
+        '[4/4] fold 1 test, bam',
+    ]
 
 
 def test_nothing_is_done_twice(tool, tmp_path, capsys):
@@ -212,8 +234,13 @@ def test_wrong_options(tool, tmp_path, capsys, options, message):
     assert message in f'{error.value}{capsys.readouterr().err}'
 
 
-def test_a_config_without_folds_is_refused(tool, tmp_path):
-    (tmp_path / 'cfg.py').write_text('lr = 1\n')
+def test_a_config_without_folds_is_refused(tool, tmp_path, capsys):
+    text = (tmp_path / 'cfg.py').read_text()
+    (tmp_path / 'cfg.py').write_text(text.replace('fold = int', 'other = int').replace('{fold}', ''))
     with pytest.raises(SystemExit, match='no field fold'):
         tool.run('--folds', '1')
+    (tmp_path / 'cfg.py').write_text('lr = 1\n')
+    with pytest.raises(SystemExit):
+        tool.run()
+    assert 'name them with --folds' in capsys.readouterr().err
     assert 'FOLD' in os.environ  # which monkeypatch removes

@@ -21,6 +21,7 @@ from mmfss.datasets import COCO20iDataset, EpisodicDataset, Pascal5iDataset
 from mmfss.datasets.preparation import PreparationError, count_images, difference
 from mmfss.datasets.preparation.expected import COCO_FWB, PASCAL
 from mmfss.datasets.preparation.verification import format_table, read_counts, save_counts
+from mmfss.engine.cross_validation import all_folds
 from mmfss.registry import DATASETS
 
 AREA = 2048  # what the published counts hold for
@@ -31,7 +32,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('data', help='pascal5i, coco20i, or a config whose train and test data sets are counted')
     parser.add_argument('--data-root', help="where the data lies, instead of the configs' default")
-    parser.add_argument('--folds', nargs='+', type=int, default=[0, 1, 2, 3], help='(0 1 2 3)')
+    parser.add_argument('--folds', nargs='+', type=int, metavar='N', help='folds (all of the data set)')
     parser.add_argument('--candidate-area', type=int, default=AREA, help='(%(default)s)')
     parser.add_argument('--train-list', default=LIST.format('train_5953'), help='of pascal5i (%(default)s)')
     parser.add_argument('--val-list', default=LIST.format('val'), help='of pascal5i (%(default)s)')
@@ -57,7 +58,7 @@ def pascal_lists(args: argparse.Namespace):
         options.update(
             img_suffix='.png', data_prefix=dict(img_path='SegmentationClassAug', seg_map_path='SegmentationClassAug')
         )
-    for fold in args.folds:
+    for fold in args.folds or range(Pascal5iDataset.num_folds):
         train = dict(fold=fold, phase='train', ann_file=args.train_list, **options)
         yield f'fold {fold} train', Pascal5iDataset(**train)
         yield f'fold {fold} train, novel images kept', Pascal5iDataset(exclude_novel=False, **train)
@@ -66,7 +67,7 @@ def pascal_lists(args: argparse.Namespace):
 
 def coco_lists(args: argparse.Namespace):
     """Yield (name, data set) of every list of COCO-20i."""
-    for fold in args.folds:
+    for fold in args.folds or range(COCO20iDataset.num_folds):
         for phase in ('train', 'val'):
             yield (
                 f'fold {fold} {phase}',
@@ -87,7 +88,7 @@ def config_lists(args: argparse.Namespace):
         os.environ['MMFSS_DATA_ROOT'] = args.data_root
     if args.candidate_area != AREA:
         os.environ['MMFSS_CANDIDATE_AREA'] = str(args.candidate_area)
-    for fold in args.folds:
+    for fold in args.folds or all_folds(Config.fromfile(args.data)):
         os.environ['FOLD'] = str(fold)
         config = Config.fromfile(args.data)
         for phase in ('train', 'test'):
