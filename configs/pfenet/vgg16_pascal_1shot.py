@@ -1,0 +1,9 @@
+# PFENet, VGG16-BN, PASCAL-5i, 1-shot.
+_base_ = [
+    '../_base_/models/pfenet_vgg16.py',
+    '../_base_/datasets/pascal5i_pfenet_episodes.py',
+    '../_base_/schedules/pascal_pfenet.py',
+    '../_base_/protocols/pfenet.py',
+    '../_base_/default_runtime.py',
+]
+work_dir = f'{_base_.work_root}/pfenet/vgg16_pascal_1shot/{_base_.run_name}'
