@@ -2,6 +2,7 @@
 """What the converters of released models share as command-line tools."""
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -70,6 +71,7 @@ def _next_step(variant: Variant, args: argparse.Namespace) -> str:
             'work_dirs by default)'
         )
     fold = '' if args.fold is None else f' --fold {args.fold}'
-    options = ' '.join(f'{key}={value}' for key, value in variant.cfg_options.items())
+    # Quoted where a shell would read the value itself: brackets.
+    options = shlex.join(f'{key}={value}' for key, value in variant.cfg_options.items())
     options = f' --cfg-options {options}' if options else ''
     return f'test it: python tools/test.py {variant.config} {args.dst}{fold}{options}'
