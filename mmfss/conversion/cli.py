@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmfss.utils.files import atomic_torch_save
 
-from .files import check_fold, checkpoint_meta, fit, read_weights
+from .files import check_fold, checkpoint_meta, load_into_config, read_weights
 from .methods import METHODS, recognise
 from .names import ConversionError
 from .variant import RELEASED_DATASETS, Variant
@@ -46,7 +46,7 @@ def convert_file(args: argparse.Namespace, method: str | None = None) -> Variant
         weights = read_weights(args.src, args.trust)
         variant, converted = (METHODS[method] if method else recognise(weights)).convert(weights, args.dataset)
         check_fold(variant, args.fold)
-        state = fit(variant, converted)
+        state = load_into_config(variant, converted)
     except (ConversionError, FileNotFoundError) as error:
         sys.exit(f'{args.src}: {error}')
     meta = dict(checkpoint_meta(variant, args.fold), source=Path(args.src).name)
