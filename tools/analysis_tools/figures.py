@@ -21,7 +21,7 @@ from mmfss.visualization.figure_grid import check_figure_path, compose_grid, sav
 from mmfss.visualization.paper_figures import (
     RowMaker,
     check_groups,
-    numbered,
+    indices_by_number,
     one_of_each_class,
     segment_episode,
     worst_episodes,
@@ -90,7 +90,7 @@ def make_rows(args: argparse.Namespace, parser: argparse.ArgumentParser) -> list
         expected = worst_episodes(report, dataset, args.num, args.by, args.of_class)
         chosen = list(expected)
     elif args.episodes:
-        chosen = numbered(dataset, args.episodes, args.run)
+        chosen = indices_by_number(dataset, args.episodes, args.run)
     else:
         chosen = one_of_each_class(dataset, args.run)
     rows = []

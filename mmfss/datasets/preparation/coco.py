@@ -19,7 +19,7 @@ from pycocotools import mask as coco_mask
 from mmfss.datasets.input_checks import IGNORE
 from mmfss.utils.files import atomic_write_json
 
-from .files import SHOWN, PreparationError, begun, need_space, run_jobs, save_index_png
+from .files import SHOWN, PreparationError, finished_stems, need_space, run_jobs, save_index_png
 
 OVERLAP_RULES = ('small', 'last', 'first')
 CROWD_RULES = ('ignore', 'object', 'background')
@@ -53,7 +53,7 @@ def prepare_coco(
     overwrite: bool = False,
     workers: int | None = None,
 ) -> Instances:
-    """Write ``<masks>/<image name>.png`` for every image; run again after an interruption, it goes on.
+    """Write ``<masks>/<image name>.png`` for every image; after an interruption the same call resumes.
 
     Args:
         json_file: ``instances_train2014.json`` and the like.
@@ -64,7 +64,7 @@ def prepare_coco(
         crowd: 'ignore' writes 255 where a crowd and no object is, 'object' takes a crowd for an object of its class,
             'background' leaves it out.
         names: The classes that the file must have, in the order of their ids.
-        overwrite: Make masks anew that were made with other rules or from another file.
+        overwrite: Replace masks that were made with other rules or from another file.
         workers: Processes, None for one a core.
 
     Raises:
@@ -87,7 +87,7 @@ def prepare_coco(
     )
     need_space(masks, BYTES_PER_MASK * len(instances.images))
     _begin(masks, identity, overwrite)
-    there = begun(masks)
+    there = finished_stems(masks)
     jobs = [
         (masks / f'{Path(name).stem}.png', height, width, instances.objects.get(key, []), overlap, crowd)
         for key, (name, height, width) in instances.images.items()
@@ -217,7 +217,7 @@ def write_mask(job: tuple) -> None:
 def _no_twice(what: str, names: Sequence[str], path: Path) -> None:
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
-        raise PreparationError(f'{path} has the {what} {twice[0]} twice. Names must differ: mend the file.')
+        raise PreparationError(f'{path} has the {what} {twice[0]} twice. Names must be unique: correct the file.')
 
 
 def _check_images(instances: Instances, json_file: Path, folder: Path) -> None:
@@ -245,7 +245,8 @@ def _begin(masks: Path, identity: dict, overwrite: bool) -> None:
         if found != identity:
             if not overwrite:
                 raise PreparationError(
-                    f'{masks} holds masks made otherwise ({found}; now {identity}). `--overwrite` makes them anew.'
+                    f'{masks} holds masks made with other settings ({found}; now {identity}). '
+                    '`--overwrite` replaces them.'
                 )
             shutil.rmtree(masks)
     masks.mkdir(parents=True, exist_ok=True)

@@ -40,7 +40,7 @@ def need_space(folder: Path, needed: int) -> None:
         )
 
 
-def begun(folder: Path) -> set[str]:
+def finished_stems(folder: Path) -> set[str]:
     """Stems of the masks that an earlier run finished; what it was writing when it was killed is removed."""
     folder.mkdir(parents=True, exist_ok=True)
     remove_leftovers(folder)
@@ -154,7 +154,7 @@ def run_jobs(work: Callable, jobs: Sequence, *, workers: int | None, text: str) 
     if failed:
         raise PreparationError(
             f'{len(failed)} of {len(tasks)} files could not be made, the first: {failed[0]} '
-            'Mend that and run the same command again: it goes on where it stopped.'
+            'Fix this and run the same command again: it resumes where it stopped.'
         )
 
 

@@ -27,8 +27,8 @@ class CheckpointGuardHook(Hook):
         check_classes (bool): Refuse another fold or other classes. Switch it off to test across
             data sets, for example a model trained on COCO on PASCAL.
         ignore (Sequence[str]): Regular expressions of weight names that need not fit.
-        new (Sequence[str]): Likewise, of weights that a training may add to those it starts from;
-            a test never does without them.
+        new (Sequence[str]): Regular expressions of weight names that may be missing from the weights
+            a training starts from; a test needs them all.
     """
 
     priority = 'VERY_HIGH'
