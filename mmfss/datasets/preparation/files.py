@@ -41,10 +41,14 @@ def need_space(folder: Path, needed: int) -> None:
 
 
 def begun(folder: Path) -> set[str]:
-    """Stems of the masks that an earlier run finished; what it was writing when it was killed is removed."""
+    """Masks that an earlier run finished, as paths below ``folder`` without suffix.
+
+    What it was writing when it was killed is removed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(folder)
-    return {path.stem for path in folder.glob('*.png')}
+    for place in (folder, *(path for path in folder.rglob('*') if path.is_dir())):
+        remove_leftovers(place)
+    return {path.relative_to(folder).with_suffix('').as_posix() for path in folder.rglob('*.png')}
 
 
 def save_index_png(labels: np.ndarray, path: Path) -> None:
