@@ -2,6 +2,9 @@
 """COCO's JSON to index masks: the rules, what tools write, and what must be refused before any work."""
 
 import json
+import multiprocessing
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -12,8 +15,10 @@ from tool_runs import REPO
 
 from mmfss.datasets import COCO20iDataset
 from mmfss.datasets.preparation import PreparationError, paint_objects, prepare_coco
+from mmfss.datasets.preparation import coco as module
 
 SIZE = (60, 64)
+fork = multiprocessing.get_context('fork')
 
 
 def tool(name):
@@ -279,3 +284,26 @@ def test_coco_json_that_is_cut_off(coco):
     file.write_text(file.read_text()[:-100])
     with pytest.raises(PreparationError, match='cut off'):
         convert(root)
+
+
+@pytest.mark.timeout(60)
+def test_a_killed_worker_ends_the_conversion(coco, monkeypatch):
+    root, _ = coco
+    plain = module.save_index_png
+
+    def killed(labels, path):
+        if path.name == '002.png':
+            (path.parent / f'.{path.name}.{os.getpid()}.half').write_bytes(b'cut')
+            os.kill(os.getpid(), signal.SIGKILL)
+        plain(labels, path)
+
+    monkeypatch.setattr(module, 'save_index_png', killed)  # the processes are forks of this one
+    monkeypatch.setattr(multiprocessing, 'get_context', lambda: fork)
+    with pytest.raises(
+        SystemExit, match=r'coco20i: .*SIGKILL.*train2014/002\.png.*--workers.*goes on where it stopped'
+    ):
+        tool('coco20i').main(['--data-root', str(root), '--workers', '2'])
+    assert not list(root.rglob('*.half'))
+    monkeypatch.setattr(module, 'save_index_png', plain)
+    tool('coco20i').main(['--data-root', str(root), '--workers', '2'])
+    assert len(list(root.rglob('*.png'))) == 4

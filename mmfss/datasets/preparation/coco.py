@@ -114,7 +114,7 @@ def prepare_coco(
         for key, (_, height, width) in instances.images.items()
         if stem(names_below[key]) not in there
     ]
-    run_jobs(write_mask, jobs, workers=workers, text=masks.name)
+    run_jobs(write_mask, jobs, masks, workers=workers, name_of=lambda job: str(job[0]))
     return instances
 
 
