@@ -3,12 +3,14 @@
 """Segment your own images by a few annotated ones.
 
     python demo/segment.py CONFIG CHECKPOINT photos --support a.jpg a.png --support b.jpg b.png --out found
+    python demo/segment.py CONFIG CHECKPOINT photos --support a.jpg a.json --label gear --out found
     python demo/segment.py CONFIG CHECKPOINT 'photos/**/*.jpg' clip.mp4 --out found \\
         --class gear --support a.jpg a.png --box b.jpg 40 30 200 180 --class wheel --bank wheel.pth
 
 CONFIG is a config file or a model name such as msanet/lite0_pascal_1shot; config and checkpoint stand side by side,
-before or after the images. Images are files, folders, globs and videos. What is said of a class (--support, --box,
---polygon, --points, --mask-value, --bank, --save-bank) belongs to the --class before it; a single class needs none.
+before or after the images. Images are files, folders, globs and videos. What is said of a class (--support, --label,
+--box, --polygon, --points, --mask-value, --bank, --save-bank) belongs to the --class before it; a single class needs
+none.
 """
 
 import argparse
@@ -35,6 +37,7 @@ class ClassOptions:
     images: list[str] = field(default_factory=list)
     masks: list = field(default_factory=list)
     value: int | None = None
+    label: str | None = None
     save: str | None = None
 
 
@@ -84,8 +87,9 @@ def make_parser() -> argparse.ArgumentParser:
         '--support',
         nargs=2,
         action=_ClassAction,
-        metavar=('IMAGE', 'MASK'),
-        help='an annotated image; the mask is black and white, or 0 and 1',
+        metavar=('IMAGE', 'ANNOTATION'),
+        help='an annotated image; a mask (black and white, or 0 and 1) or a file of labelme, COCO, YOLO, CVAT, Pascal '
+        'VOC or numpy',
     )
     group.add_argument(
         '--box',
@@ -114,6 +118,12 @@ def make_parser() -> argparse.ArgumentParser:
         action=_ClassAction,
         metavar='N',
         help='which value of masks of several classes is the object',
+    )
+    group.add_argument(
+        '--label',
+        action=_ClassAction,
+        metavar='NAME',
+        help='which label is the object, in files of annotation tools that have several',
     )
     group.add_argument('--bank', action=_ClassAction, metavar='FILE', help='a class that --save-bank saved')
     group.add_argument('--save-bank', action=_ClassAction, metavar='FILE', help='save the class for later')
@@ -161,7 +171,8 @@ def register(inferencer, options: ClassOptions):
         if options.name:
             registered = dataclasses.replace(registered, name=options.name)
     if options.images:
-        masks = [dict(mask=mask, value=options.value) if isinstance(mask, str) else mask for mask in options.masks]
+        given = {key: value for key in ('value', 'label') if (value := getattr(options, key)) is not None}
+        masks = [dict(mask=mask, **given) if isinstance(mask, str) else mask for mask in options.masks]
         registered = (
             inferencer.extend(registered, options.images, masks)
             if registered

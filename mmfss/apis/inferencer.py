@@ -133,7 +133,8 @@ class FewShotInferencer:
         """Bank of one shot and a digest of the support."""
         loaded = load_image(image, self.geometry.loader, name)
         called = loaded['img_path'] if loaded['img_path'] == name else f'the image {loaded["img_path"]}'
-        mask = support_mask(annotation, loaded['img'].shape[:2], called)
+        path = None if loaded['img_path'] == name else loaded['img_path']
+        mask = support_mask(annotation, loaded['img'].shape[:2], called, path)
         packed = self.geometry.support(loaded, mask)
         labels = packed['data_samples'].gt_sem_seg.data  # (1, h, w)
         if not (labels == 1).any():
