@@ -19,6 +19,7 @@ from mmfss.utils.files import atomic_open, atomic_path, atomic_write, explain_wr
 
 from .queries import Query, Video
 from .results import SegmentationResult, palette
+from .tool_formats import check_formats, tool_files, write_class_names, write_tool_files
 
 CURE = (
     'Finished files stay. Free some space and run the same again with skip_existing=True (command line: '
@@ -37,13 +38,22 @@ class ResultWriter:
         out_dir (str | Path): the folder; :meth:`make_folder` makes it.
         class_names (Sequence[str]): the N classes.
         settings (str): digest of whatever else decides about the result (model, banks, threshold).
+        formats (Sequence[str]): of 'png', 'coco', 'labelme' and 'yolo', see :mod:`mmfss.apis.tool_formats`. Masks and
+            overlays are always written, 'coco' is ``annotations.json``. Defaults to 'png' and 'coco'.
 
     Raises:
-        ValueError: when the folder holds results of other classes.
+        ValueError: when the folder holds results of other classes, or there is no such format.
     """
 
-    def __init__(self, out_dir: str | Path, class_names: Sequence[str], settings: str) -> None:
+    def __init__(
+        self,
+        out_dir: str | Path,
+        class_names: Sequence[str],
+        settings: str,
+        formats: Sequence[str] = ('png', 'coco'),
+    ) -> None:
         self.root, self.class_names, self.settings = Path(out_dir), list(class_names), settings
+        self.formats = check_formats(formats)
         self._log = self.root / 'annotations.jsonl'
         self._known = {}  # name -> (identity, stamp, settings)
         for record in self._records():
@@ -78,7 +88,8 @@ class ResultWriter:
     def finished(self, query: Query) -> bool:
         """Whether exactly this was done before: same image, model, banks and threshold, and its files are there."""
         wanted = (query.identity, query.stamp, self.settings)
-        return self._known.get(query.name) == wanted and all(p.is_file() for p in self.files(query.name))
+        files = (*self.files(query.name), *tool_files(self.root, query.name, self.formats))
+        return self._known.get(query.name) == wanted and all(path.is_file() for path in files)
 
     def files(self, name: str) -> tuple[Path, Path]:
         """Mask and overlay of an image."""
@@ -97,6 +108,7 @@ class ResultWriter:
         atomic_write(png.getvalue(), mask_path, CURE)
         _, jpeg = cv2.imencode('.jpg', result.overlay()[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
         atomic_write(jpeg.tobytes(), overlay_path, CURE)
+        write_tool_files(self.root, result, self.formats, CURE)
         H, W = result.mask.shape
         self._append(
             dict(

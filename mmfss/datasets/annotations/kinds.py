@@ -14,7 +14,7 @@ from .coco import CocoFile, is_crowd, name_of, read_coco, region_of
 from .errors import AnnotationError, listed
 from .labelme import read_labelme
 from .loading import decode_text, parse_json, parse_xml, read_bytes
-from .objects import IGNORE, AnnotatedImage, AnnotatedObject, AnnotationFile, not_shares
+from .objects import IGNORE, AnnotatedImage, AnnotatedObject, AnnotationFile
 from .segmentation import read_segmentation
 from .xml import read_xml
 from .yolo import looks_like_yolo, read_yolo
@@ -157,8 +157,8 @@ def _coco_file(content: Mapping, path: str) -> AnnotationFile:
 
 def _paint_coco(annotation: Mapping, height: int, width: int) -> np.ndarray:
     if 'category_id' not in annotation:  # an RLE or polygons that were given alone
-        return not_shares(read_segmentation(annotation['segmentation'], height, width)).mask()
-    return not_shares(region_of(annotation, height, width, 'box')).mask()
+        return read_segmentation(annotation['segmentation'], height, width).mask()
+    return region_of(annotation, height, width, 'box').mask()
 
 
 def read_array(values: np.ndarray, path: str) -> AnnotationFile:

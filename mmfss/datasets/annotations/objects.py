@@ -9,7 +9,7 @@ from math import cos, radians, sin
 import numpy as np
 
 from .errors import AnnotationError, listed
-from .segmentation import Segmentation, check_extent, looks_normalised
+from .segmentation import Segmentation, check_extent
 
 POINT_RADIUS = 0.02  # of the longer side, as for points given on the command line
 IGNORE = 255
@@ -57,7 +57,7 @@ class AnnotatedImage:
         """The union of the objects of a label, (H, W) uint8: 0, 1, and 255 where pixels are left out.
 
         Raises:
-            AnnotationError: An object cannot be painted; names it.
+            AnnotationError: An object cannot be painted (names it), or coordinates are shares of the size.
         """
         mask = np.zeros(size, np.uint8)
         for value in (IGNORE, 1):  # an object lies above what is left out
@@ -68,6 +68,11 @@ class AnnotatedImage:
                     mask[item.paint(*size)] = value
                 except AnnotationError as error:
                     raise AnnotationError(f'{item.name} (label {item.label}) of {path}: {error}.') from error
+        if mask[0, 0] == 1 and (mask == 1).sum() == 1 and min(size) > 2:
+            raise AnnotationError(
+                f'{path} marks nothing with the label {label!r} but the upper left pixel: its coordinates are '
+                'shares of the size, 0 to 1, where pixels are expected. Export it again with pixels.'
+            )
         return mask
 
 
@@ -100,20 +105,7 @@ def paint_polygons(polygons: list[np.ndarray], height: int, width: int) -> np.nd
         if len(polygon) < 6 or len(polygon) % 2:
             raise AnnotationError('a polygon needs at least three points (x, y)')
     check_extent(polygons, height, width)
-    return not_shares(Segmentation(height, width, polygons=tuple(polygons))).mask()
-
-
-def not_shares(region: Segmentation) -> Segmentation:
-    """Refuse an object whose coordinates all lie within 0 and 1, whatever the image's size.
-
-    Raises:
-        AnnotationError: They are shares of the size and would be taken for one pixel.
-    """
-    if looks_normalised([region]) and min(region.height, region.width) > 2:
-        raise AnnotationError(
-            'all its coordinates lie within 0 and 1: they look like shares of the size, where pixels are expected'
-        )
-    return region
+    return Segmentation(height, width, polygons=tuple(polygons)).mask()
 
 
 def polygon(points: np.ndarray) -> Painter:

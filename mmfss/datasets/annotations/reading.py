@@ -43,7 +43,8 @@ def read_annotation(
     mask = image.mask(chosen, size, file.path)
     if not (mask == 1).any():
         raise AnnotationError(
-            f'{file.path}{many} marks no pixel with the label {chosen!r}: its objects are smaller than a pixel, or all '
+            f'{file.path}{many} marks no pixel with the label {chosen!r}: its objects are smaller than a pixel (or '
+            'given as shares of the size, not in pixels), or all '
             'left out (crowds). Mark the object, or leave this support out.'
         )
     return mask
