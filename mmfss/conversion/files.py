@@ -50,7 +50,7 @@ def read_weights(path: str, trust: bool = False) -> dict[str, Tensor]:
     return weights
 
 
-def fit(variant: Variant, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def load_into_config(variant: Variant, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Load converted weights strictly into the model of the matching config.
 
     Args:

@@ -42,7 +42,7 @@ def convert_pfenet(state: Mapping[str, Tensor], dataset: str | None = None) -> t
         tuple[Variant, dict[str, Tensor]]: What it is, and its weights under the names used here.
 
     Raises:
-        ConversionError: When it is something else, or the data set is not told; the message names the keys.
+        ConversionError: When it is something else, or no data set is given; the message names the keys.
     """
     state = strip_parallel_prefix(state)
     renamed, unknown = rename(state, (*PFENET_KEYS, *backbone_rules(state)))

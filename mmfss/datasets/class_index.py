@@ -273,7 +273,7 @@ def _load(path: Path) -> ClassIndex | None:
         with np.load(path) as stored:
             return ClassIndex(**{field.name: stored[field.name] for field in fields(ClassIndex)})
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        print_log(f'The class index {path} cannot be read ({error}); it is made again.', 'current', logging.WARNING)
+        print_log(f'The class index {path} cannot be read ({error}); it is rebuilt.', 'current', logging.WARNING)
         return None
 
 
@@ -283,7 +283,7 @@ def _save(index: ClassIndex, path: Path) -> None:
         atomic_savez({field.name: getattr(index, field.name) for field in fields(index)}, path)
     except OSError as error:
         print_log(
-            f'The class index could not be kept at {path} ({error.__cause__ or error}): it is made anew at each '
+            f'The class index could not be saved to {path} ({error.__cause__ or error}): it is rebuilt at each '
             'start. Free disk space or set MMFSS_CACHE to a folder that can be written.',
             'current',
             logging.WARNING,

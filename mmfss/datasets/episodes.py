@@ -44,7 +44,7 @@ class Episode:
 def episodes_hash(episodes: Iterable[Episode]) -> str:
     """SHA-256 over run, number, class name, query and supports of all episodes, in order.
 
-    Two people with the same hash judged the same episodes.
+    Two results with the same hash were measured on the same episodes.
     """
     digest = hashlib.sha256()
     for e in episodes:
@@ -86,11 +86,11 @@ def read_episodes(path: str | os.PathLike) -> tuple[dict, list[Episode]]:
             raise ValueError(f'its format is {header["format"]}, not {LIST_FORMAT}')
         episodes = [Episode(x['run'], x['episode'], x['class'], x['query'], tuple(x['supports'])) for x in lines]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f'{path} is not an episode list ({type(error).__name__}: {error}). Write it anew.') from error
+        raise ValueError(f'{path} is not an episode list ({type(error).__name__}: {error}). Write it again.') from error
     if not episodes or episodes_hash(episodes) != header.get('hash'):
         raise ValueError(
             f'The episode list {path} does not match the hash in its header: it was '
-            'changed or cut off. Write or fetch it anew.'
+            'changed or cut off. Write or download it again.'
         )
     return header, episodes
 

@@ -18,7 +18,7 @@ from mmfss.registry import DATASETS
 
 from .class_index import UNREADABLE, ClassIndex, Entry, load_class_index
 from .fold_classes import FoldClasses
-from .input_checks import check_folders, check_masks, one_of, read_names
+from .input_checks import check_choice, check_folders, check_masks, read_names
 from .pipelines import build_transforms
 from .transforms.loading import CorruptFileError
 
@@ -79,9 +79,9 @@ class FewShotSegDataset(FoldClasses, BaseSegDataset):
         metainfo: dict | None = None,
         **kwargs,
     ) -> None:
-        one_of('phase', phase, ('train', 'val'))
-        one_of('labels', labels, (None, 'base'))
-        one_of('image_filter', image_filter, ('candidates', 'none'))
+        check_choice('phase', phase, ('train', 'val'))
+        check_choice('labels', labels, (None, 'base'))
+        check_choice('image_filter', image_filter, ('candidates', 'none'))
         if fold not in range(self.num_folds):
             raise ValueError(
                 f'`fold` is {fold!r}, but {type(self).__name__} has folds 0 to {self.num_folds - 1}. '
@@ -146,7 +146,10 @@ class FewShotSegDataset(FoldClasses, BaseSegDataset):
         readable = (self._index.image_sizes != UNREADABLE).all(axis=1)
         if not readable.all():
             first = self._paths(self.name(np.argmin(readable)))[0]
-            message = f'{(~readable).sum()} images cannot be opened, the first is {first}: fetch or delist them.'
+            message = (
+                f'{(~readable).sum()} images cannot be opened, the first is {first}: download them again or remove '
+                'them from the list.'
+            )
             if self.test_mode:
                 raise ValueError(message)
             print_log(f'{message} They are left out.', 'current', logging.WARNING)
@@ -262,7 +265,7 @@ class FewShotSegDataset(FoldClasses, BaseSegDataset):
         )
 
     def prepare_data(self, idx: int):
-        """Run the pipeline; in training a corrupt file is told and another image drawn."""
+        """Run the pipeline; in training a corrupt file gives a warning and another image is drawn."""
         try:
             return super().prepare_data(idx)
         except CorruptFileError as error:

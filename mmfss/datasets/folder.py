@@ -13,7 +13,7 @@ from PIL import Image
 from mmfss.registry import DATASETS
 
 from .class_index import ClassIndex, Entry, index_histogram, load_class_index
-from .input_checks import check_folders, one_of
+from .input_checks import check_choice, check_folders
 from .mapped_dataset import MappedFewShotDataset
 
 BACKGROUND = 'background'
@@ -67,7 +67,7 @@ class FolderFewShotDataset(MappedFewShotDataset):
         seg_map_suffix: str = '.png',
         **kwargs,
     ) -> None:
-        one_of('eval_split', eval_split, ('val', 'test'))
+        check_choice('eval_split', eval_split, ('val', 'test'))
         if not 1 <= threshold <= 255:
             raise ValueError(f'`threshold` is {threshold}; it must be 1 to 255.')
         if (novel_classes is None) == (splits is None):

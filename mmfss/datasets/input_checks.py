@@ -1,5 +1,5 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
-"""What is wrong with a data set, said before any long work."""
+"""Checks of a data set that run before any long work."""
 
 import os
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from .class_index import UNREADABLE, ClassIndex, Entry
 IGNORE = 255
 
 
-def one_of(key: str, value, allowed: tuple) -> None:
+def check_choice(key: str, value, allowed: tuple) -> None:
     """Refuse a config value that is not among the allowed ones."""
     if value not in allowed:
         raise ValueError(f'`{key}` is {value!r}; it must be one of {allowed}.')
@@ -90,5 +90,5 @@ def check_masks(index: ClassIndex, files: Sequence[Entry], num_classes: int) -> 
         raise ValueError(
             f'{len(other)} masks differ from their image in size, the first is {mask} with '
             f'{tuple(index.mask_sizes[other[0]].tolist())} (h, w) for {image} with '
-            f'{tuple(index.image_sizes[other[0]].tolist())}. Make them anew from the same images.'
+            f'{tuple(index.image_sizes[other[0]].tolist())}. Create them again from the same images.'
         )

@@ -7,7 +7,7 @@ supports show. No published table reports this difference; ours do.
 
 import numpy as np
 
-from .protocols import Draw, Others
+from .protocols import AllBut, KeyedRandom
 
 
 def wrong_supports(
@@ -48,7 +48,7 @@ def wrong_supports(
     seed = int(list_hash[:16], 16)
     wrong, places = [], []
     for number, (true, query) in enumerate(zip(class_ids.tolist(), queries.tolist(), strict=True)):
-        draw = Draw(seed, number, purpose=2)
+        draw = KeyedRandom(seed, number, purpose=2)
         wrong.append(draw.choice(sorted(pools[true])))
-        places.append(draw.sample(Others(pools[true][wrong[-1]], query), shots))
+        places.append(draw.sample(AllBut(pools[true][wrong[-1]], query), shots))
     return np.array(wrong), np.array(places)

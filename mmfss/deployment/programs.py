@@ -23,7 +23,7 @@ def record(
 
     Args:
         model (nn.Module): see :func:`mmfss.deployment.exportable`.
-        shots (int, optional): K for good. Defaults to None: any number.
+        shots (int, optional): a fixed K. Defaults to None: any number.
         size (int): about the side of the images to record with. Defaults to 128.
 
     Returns:

@@ -21,7 +21,7 @@ class EpisodeDataPreProcessor(BaseDataPreprocessor):
 
     Args:
         mean (Sequence[float]): of each RGB channel (or of the channels as they come, without ``bgr_to_rgb``).
-        std (Sequence[float]): likewise.
+        std (Sequence[float]): standard deviation of each channel.
         bgr_to_rgb (bool): reverse the channel order first. Defaults to False.
         non_blocking (bool): asynchronous copy to the device. Defaults to False.
     """

@@ -1,5 +1,5 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
-"""BackboneFeatures: what a backbone hands to the heads, a value like the SupportBank."""
+"""BackboneFeatures: what a backbone gives to the heads, a value like the SupportBank."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace

@@ -183,7 +183,7 @@ def one_of_each_class(dataset: EpisodicDataset, run: int = 0) -> list[int]:
     return [first[class_id] for class_id in sorted(first)]
 
 
-def numbered(dataset: EpisodicDataset, numbers: Sequence[int], run: int = 0) -> list[int]:
+def indices_by_number(dataset: EpisodicDataset, numbers: Sequence[int], run: int = 0) -> list[int]:
     """Indices of episodes given by their numbers in a run (as on the sheets of ``tools/test.py --show-dir``)."""
     places = _places(dataset)
     if missing := [n for n in numbers if (run, n) not in places]:
@@ -202,11 +202,11 @@ def _places(dataset: EpisodicDataset) -> dict[tuple[int, int], int]:
 def worst_episodes(
     report: dict, dataset: EpisodicDataset, number: int, output: str = 'final', of_class: int | None = None
 ) -> dict[int, float]:
-    """Where a result file's lowest IoUs are; of equal ones the larger object first, and a query only once.
+    """Indices of a result file's lowest IoUs, each query once; among equal ones the larger object comes first.
 
     Args:
         report (dict): of :func:`mmfss.evaluation.read_report`.
-        dataset (EpisodicDataset): the episodes that were judged.
+        dataset (EpisodicDataset): the episodes that the report is about.
         number (int): how many.
         output (str): whose IoU. Defaults to 'final'.
         of_class (int, optional): at most so many of a class. Defaults to None: no limit.
@@ -215,7 +215,7 @@ def worst_episodes(
         dict[int, float]: index in ``dataset`` -> IoU in percent, the worst first.
 
     Raises:
-        ValueError: when the report judged other episodes, or has no such output.
+        ValueError: when the report is about other episodes, or has no such output.
     """
     differing = [
         f'{key} {report.get(key)} instead of {dataset.metainfo[key]}'
@@ -224,7 +224,7 @@ def worst_episodes(
     ]
     if differing:
         raise ValueError(
-            f'the result file judged other episodes than these: {", ".join(differing)}. Give the config '
+            f'the result file was measured on other episodes than these: {", ".join(differing)}. Give the config '
             'and the options of that test: --fold, --data-root, --candidate-area, --protocol, '
             '--episodes-file, --support-control, --support-annotation'
         )

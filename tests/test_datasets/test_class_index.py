@@ -69,7 +69,7 @@ def test_a_broken_index_file_is_replaced(small, logged):
     file = next((small / '.mmfss_cache').glob('*.npz'))
     file.write_bytes(file.read_bytes()[:50])
     assert load_class_index(listed(small), data_root=str(small)).areas(3)[0] == 7
-    assert any('made again' in message for message in logged)
+    assert any('rebuilt' in message for message in logged)
     assert file.stat().st_size > 50
 
 

@@ -81,7 +81,7 @@ def test_coco_rules(coco):
     mask = read(root / 'annotations/val2014/001.png')
     assert (mask[10, 10], mask[30, 30], mask[10, 42], mask[10, 60], mask[58, 10]) == (1, 2, 2, 255, 0)
     assert not read(root / 'annotations/val2014/002.png').any()
-    with pytest.raises(SystemExit, match='made otherwise .*--overwrite'):
+    with pytest.raises(SystemExit, match='made with other settings .*--overwrite'):
         main([*options, '--overlap', 'last'])
     main([*options, '--overlap', 'last', '--crowd', 'object', '--overwrite'])
     mask = read(root / 'annotations/train2014/001.png')
@@ -300,7 +300,7 @@ def test_a_killed_worker_ends_the_conversion(coco, monkeypatch):
     monkeypatch.setattr(module, 'save_index_png', killed)  # the processes are forks of this one
     monkeypatch.setattr(multiprocessing, 'get_context', lambda: fork)
     with pytest.raises(
-        SystemExit, match=r'coco20i: .*SIGKILL.*train2014/002\.png.*--workers.*goes on where it stopped'
+        SystemExit, match=r'coco20i: .*SIGKILL.*train2014/002\.png.*--workers.*resumes where it stopped'
     ):
         tool('coco20i').main(['--data-root', str(root), '--workers', '2'])
     assert not list(root.rglob('*.half'))

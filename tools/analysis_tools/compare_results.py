@@ -77,7 +77,7 @@ def method_key(report: dict, name: str | None) -> tuple:
     return (name,) if name else (report.get('config'), report.get('checkpoint'))
 
 
-def compare(
+def comparison_table(
     reports: list[tuple[str, dict]],
     names: list[str] | None = None,
     outputs: list[str] | None = None,
@@ -164,7 +164,7 @@ def main(argv: list[str] | None = None) -> int:
         reports = [(path, read_report(path)) for path in args.files]
         if not args.allow_different:
             check_same_episodes(reports)
-        table = compare(reports, args.names, args.outputs)
+        table = comparison_table(reports, args.names, args.outputs)
     except (OSError, ValueError) as error:
         print(f'compare_results.py: {error}', file=sys.stderr)
         return 1

@@ -12,7 +12,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from mmfss.datasets.synthetic import ShapesSpec, generate_shapes
-from mmfss.datasets.synthetic.preview import contact_sheet
+from mmfss.datasets.synthetic.preview import preview_sheet
 from mmfss.utils.workers import WorkerDied
 
 
@@ -51,7 +51,7 @@ def main() -> None:
     )
     if args.preview:
         args.preview.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(contact_sheet(args.out)).save(args.preview)
+        Image.fromarray(preview_sheet(args.out)).save(args.preview)
         print(f'{args.preview}: contact sheet')
 
 

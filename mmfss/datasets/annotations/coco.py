@@ -59,9 +59,9 @@ def read_coco(content: Any, path: Any, *, sizes: bool = False) -> CocoFile:
         ) from error
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
-        raise AnnotationError(f'{path} has the class {twice[0]} twice. Names must differ: mend the file.')
+        raise AnnotationError(f'{path} has the class {twice[0]} twice. Names must be unique: correct the file.')
     if len(labels) < len(names):
-        raise AnnotationError(f'{path} gives one id to two classes. Ids must differ: mend the file.')
+        raise AnnotationError(f'{path} gives one id to two classes. Ids must be unique: correct the file.')
     if not images or len(images) < len(content['images']):
         raise AnnotationError(f'{path} has no images, or one id for two images.')
     for key, image, category, has_image, has_class in known:
@@ -81,12 +81,12 @@ def _size(image: Mapping, path: Any, needed: bool) -> tuple[int | None, int | No
         size = finite_numbers([image['height'], image['width']], 'the size')
     except AnnotationError as error:
         raise AnnotationError(
-            f'The image {image["file_name"]} of {path} has no size: {error}. Mend the file.'
+            f'The image {image["file_name"]} of {path} has no size: {error}. Correct the file.'
         ) from error
     if (size < 1).any() or (size != size.round()).any() or size.prod() > MAX_PIXELS:
         raise AnnotationError(
             f'The image {image["file_name"]} of {path} has the height {image["height"]} and the width '
-            f'{image["width"]}, which no image has. Mend the file.'
+            f'{image["width"]}, which no image has. Correct the file.'
         )
     return int(size[0]), int(size[1])
 

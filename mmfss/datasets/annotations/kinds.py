@@ -144,7 +144,7 @@ def _coco_file(content: Mapping, path: str) -> AnnotationFile:
         try:
             value = IGNORE if is_crowd(annotation) else 1
         except AnnotationError as error:
-            raise AnnotationError(f'{name} of {path}: {error}. Mend the file.') from error
+            raise AnnotationError(f'{name} of {path}: {error}. Correct the file.') from error
         label = coco.names[coco.labels[annotation['category_id']] - 1]
         paint = partial(_paint_coco, annotation)
         objects[annotation['image_id']].append(AnnotatedObject(label, name, paint, value))

@@ -48,7 +48,7 @@ def read_labelme(content: dict, path: str) -> AnnotationFile:
                 raise AnnotationError('it has no label')
             objects.append(AnnotatedObject(str(shape['label']).strip(), name, _painter(shape)))
         except AnnotationError as error:
-            raise AnnotationError(f'{name} of {path}: {error}. Mend it in labelme.') from error
+            raise AnnotationError(f'{name} of {path}: {error}. Correct it in labelme.') from error
     image = content.get('imagePath')
     return AnnotationFile(
         path, 'labelme', (AnnotatedImage(str(image) if image else None, _size(content, path), tuple(objects)),)

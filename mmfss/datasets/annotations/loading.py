@@ -92,12 +92,12 @@ def relative_name(name: str, path: Any) -> str:
     parts = [part for part in PurePosixPath(flat).parts if part != '.']
     if not parts or '..' in parts or '\0' in flat:
         raise AnnotationError(
-            f'{path} has an image of the name {name!r}, which is no file below a folder. Mend the file.'
+            f'{path} has an image of the name {name!r}, which is no file below a folder. Correct the file.'
         )
     if flat.startswith('/') or PureWindowsPath(flat).drive:
         parts = parts[1:]  # a path on the machine of the annotator
     if not parts:
-        raise AnnotationError(f'{path} has an image of the name {name!r}, which is no file. Mend the file.')
+        raise AnnotationError(f'{path} has an image of the name {name!r}, which is no file. Correct the file.')
     return '/'.join(parts)
 
 

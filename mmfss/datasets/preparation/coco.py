@@ -30,7 +30,7 @@ from mmfss.datasets.annotations.segmentation import SLACK, Segmentation, looks_n
 from mmfss.datasets.input_checks import IGNORE
 from mmfss.utils.files import atomic_write_json
 
-from .files import SHOWN, PreparationError, begun, need_space, run_jobs, save_index_png
+from .files import SHOWN, PreparationError, finished_stems, need_space, run_jobs, save_index_png
 
 OVERLAP_RULES = ('small', 'last', 'first')
 CROWD_RULES = ('ignore', 'object', 'background')
@@ -68,9 +68,7 @@ def prepare_coco(
     overwrite: bool = False,
     workers: int | None = None,
 ) -> Instances:
-    """Write ``<masks>/<image name>.png`` (folders of the name kept) for every image.
-
-    Run again after an interruption, it goes on.
+    """Write ``<masks>/<image name>.png``, folders of the name kept; after an interruption the same call resumes.
 
     Args:
         json_file: ``instances_train2014.json`` and the like.
@@ -82,7 +80,7 @@ def prepare_coco(
             'background' leaves it out.
         names: The classes that the file must have, in the order of their ids.
         without: What becomes of annotations without a segmentation, see :func:`read_instances`.
-        overwrite: Make masks anew that were made with other rules or from another file.
+        overwrite: Replace masks that were made with other rules or from another file.
         workers: Processes, None for one a core.
 
     Raises:
@@ -108,7 +106,7 @@ def prepare_coco(
         identity['without_segmentation'] = without
     need_space(masks, BYTES_PER_MASK * len(instances.images))
     _begin(masks, identity, overwrite)
-    there = begun(masks)
+    there = finished_stems(masks)
     jobs = [
         (masks / f'{stem(names_below[key])}.png', height, width, instances.objects.get(key, []), overlap, crowd)
         for key, (_, height, width) in instances.images.items()
@@ -147,7 +145,7 @@ def read_instances(path: Path, without: str = 'refuse') -> Instances:
         )
     twice = [name for name, times in Counter(stem(name) for name, _, _ in images.values()).items() if times > 1]
     if twice:
-        raise PreparationError(f'{path} has the image {twice[0]} twice. Names must differ: mend the file.')
+        raise PreparationError(f'{path} has the image {twice[0]} twice. Names must be unique: correct the file.')
     bare = [a for a in coco.annotations if not has_segmentation(a)]
     if bare and without == 'refuse':
         raise PreparationError(
@@ -173,7 +171,7 @@ def read_instances(path: Path, without: str = 'refuse') -> Instances:
     if wrong:
         raise PreparationError(
             f'{len(wrong)} of {len(coco.annotations)} annotations of {path} cannot be read, the first has the id '
-            f'{wrong[0][0]}: {wrong[0][1]}. Mend the file, or take the annotation out.'
+            f'{wrong[0][0]}: {wrong[0][1]}. Correct the file, or take the annotation out.'
         )
     if looks_normalised(regions):
         raise PreparationError(
@@ -282,7 +280,8 @@ def _begin(masks: Path, identity: dict, overwrite: bool) -> None:
         if found != identity:
             if not overwrite:
                 raise PreparationError(
-                    f'{masks} holds masks made otherwise ({found}; now {identity}). `--overwrite` makes them anew.'
+                    f'{masks} holds masks made with other settings ({found}; now {identity}). '
+                    '`--overwrite` replaces them.'
                 )
             shutil.rmtree(masks)
     masks.mkdir(parents=True, exist_ok=True)

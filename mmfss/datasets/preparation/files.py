@@ -42,7 +42,7 @@ def need_space(folder: Path, needed: int) -> None:
         )
 
 
-def begun(folder: Path) -> set[str]:
+def finished_stems(folder: Path) -> set[str]:
     """Masks that an earlier run finished, as paths below ``folder`` without suffix.
 
     What it was writing when it was killed is removed.
@@ -158,13 +158,13 @@ def run_jobs(
         with closing(run_in_workers(_try, tasks, workers, lambda task: name_of(task[1]))) as done:
             results = list(tqdm(done, **bar))
     except WorkerDied as error:
-        begun(folder)
-        raise PreparationError(f'{error} The same command again goes on where it stopped.') from error
+        finished_stems(folder)
+        raise PreparationError(f'{error} The same command again resumes where it stopped.') from error
     failed = sorted(result for result in results if result is not None)
     if failed:
         raise PreparationError(
             f'{len(failed)} of {len(tasks)} files could not be made, the first: {failed[0]} '
-            'Mend that and run the same command again: it goes on where it stopped.'
+            'Fix this and run the same command again: it resumes where it stopped.'
         )
 
 

@@ -21,7 +21,7 @@ from mmfss.utils.files import atomic_path
 
 from .files import (
     PreparationError,
-    begun,
+    finished_stems,
     need_files,
     need_space,
     read_list,
@@ -39,7 +39,7 @@ VOC_PARTS = ('JPEGImages', 'SegmentationClass', 'ImageSets/Segmentation', 'Image
 
 
 def prepare_pascal(voc: Path, sbd: Path, out: Path | None = None, *, workers: int | None = None) -> dict[str, int]:
-    """Make ``SegmentationClassAug`` and the lists; run again after an interruption, it goes on.
+    """Make ``SegmentationClassAug`` and the lists; after an interruption the same call resumes.
 
     Args:
         voc: ``VOCtrainval_11-May-2012.tar`` or the folder it was unpacked to.
@@ -66,7 +66,7 @@ def prepare_pascal(voc: Path, sbd: Path, out: Path | None = None, *, workers: in
 
     masks = root / MASKS
     need_space(masks, BYTES_PER_MASK * (len(own) + len(added)))
-    there = begun(masks)
+    there = finished_stems(masks)
     jobs = [
         (root / f'SegmentationClass/{name}.png', root / f'JPEGImages/{name}.jpg', masks / f'{name}.png')
         for name in own
@@ -149,8 +149,8 @@ def _read_png(path: Path) -> np.ndarray:
     with Image.open(path) as mask:
         if mask.mode not in ('P', 'L'):
             raise PreparationError(
-                f'{path} has the mode {mask.mode}, not palette or grey: it was saved anew by some '
-                'program. Take the file of the VOC archive.'
+                f'{path} has the mode {mask.mode}, not palette or grey: another program has '
+                'saved it again. Take the file of the VOC archive.'
             )
         return np.array(mask)
 

@@ -13,7 +13,7 @@ TILE, WHOLE, TEXT = 72, 144, 16  # pixels
 CUTOUTS, COLUMNS, ROWS = 8, 9, 4
 
 
-def contact_sheet(root: str | Path, split: str = 'train') -> np.ndarray:
+def preview_sheet(root: str | Path, split: str = 'train') -> np.ndarray:
     """Draws the sheet of one split.
 
     Args:

@@ -34,7 +34,7 @@ def resize_nearest(x: Tensor, size: Sequence[int]) -> Tensor:
     return nearest(x, size) if exporting() else F.interpolate(x, tuple(size), mode='nearest')
 
 
-def decided(probability: Tensor, scores: Tensor) -> Tensor:
+def agree_with_argmax(probability: Tensor, scores: Tensor) -> Tensor:
     """Probabilities (B, ...) on the side of 0.5 that scores (B, 2, ...) are on, ties and rounding included.
 
     A tie is background, as ``argmax`` has it: a threshold of 0.5 then gives exactly the mask of an evaluation.

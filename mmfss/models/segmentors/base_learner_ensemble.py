@@ -11,7 +11,7 @@ from mmfss.utils.precision import without_autocast
 
 from ..decode_heads import MetaOutput
 from ..decode_heads.base_meta_head import IGNORE, stack_labels
-from ..layers import decided, resize
+from ..layers import agree_with_argmax, resize
 from .few_shot_segmentor import FewShotSegmentor
 
 
@@ -113,7 +113,7 @@ class BaseLearnerEnsemble(FewShotSegmentor):
         """
         raised = final - final.amin(1, keepdim=True).clamp(max=0)
         share = raised[:, 1] / raised.sum(1).clamp(min=torch.finfo(final.dtype).tiny)
-        return decided(share, final)
+        return agree_with_argmax(share, final)
 
     def _ensemble(self, meta_logits: Tensor, psi: Tensor, base_foreground: Tensor) -> Tensor:
         """``final`` (B, 2, h, w) from (B, 2, h, w), (B, 1, 1, 1) and (B, 1, h, w)."""

@@ -16,7 +16,7 @@ from mmfss.utils.precision import after_backbone
 from mmfss.utils.weights import load_base_learner
 
 from ..decode_heads import BaseMetaHead, MetaOutput
-from ..layers import decided, resize
+from ..layers import agree_with_argmax, resize
 from .feature_cache import FeatureCache
 from .feature_extraction import FeatureExtraction
 from .sliding import check_test_cfg, slide
@@ -206,7 +206,7 @@ class FewShotSegmentor(FeatureExtraction, BaseSegmentor):
 
         Softmax of the logits; a model whose ``final`` are no logits overrides this.
         """
-        return decided(final.softmax(1)[:, 1], final)
+        return agree_with_argmax(final.softmax(1)[:, 1], final)
 
     # ------------------------------------------------------------------ mmseg's interface
 
