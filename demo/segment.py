@@ -130,6 +130,15 @@ def make_parser() -> argparse.ArgumentParser:
     group.add_argument('--save-bank', action=_ClassAction, metavar='FILE', help='save the class for later')
     parser.add_argument('--name', help="name of the class when there is only one ('object')")
     parser.add_argument('--out', metavar='DIR', help='folder of masks, overlays and annotations.json')
+    parser.add_argument(
+        '--format',
+        nargs='+',
+        choices=('png', 'coco', 'labelme', 'yolo'),
+        default=['png', 'coco'],
+        metavar='FORMAT',
+        help='what to write, for an annotation tool to correct: png (masks, always written), coco, labelme, yolo '
+        '(png coco)',
+    )
     parser.add_argument('--threshold', type=float, default=0.5, help='smallest probability of an object (%(default)s)')
     parser.add_argument('--batch-size', type=int, default=4, help='images at once (%(default)s)')
     parser.add_argument('--skip-existing', action='store_true', help='leave out images that an earlier run finished')
@@ -205,14 +214,16 @@ def run(args: argparse.Namespace) -> None:
         return
     start, count, last = time.perf_counter(), 0, None
     for result in inferencer.stream(
-        args.queries, classes, args.batch_size, args.threshold, args.out, args.show, args.skip_existing
+        args.queries, classes, args.batch_size, args.threshold, args.out, args.show, args.skip_existing, args.format
     ):
         count, last = count + 1, result.name
     seconds = time.perf_counter() - start
     print(f'{count} images segmented in {seconds:.1f} s ({count / seconds:.1f} images/s) on {inferencer.device}')
     if args.out:
         out = Path(args.out)
-        print(f'masks {out / "masks"}, overlays {out / "overlays"}, COCO {out / "annotations.json"}')
+        places = dict(coco='annotations.json', labelme='labelme', yolo='yolo')
+        more = ''.join(f', {name} {out / places[name]}' for name in args.format if name in places)
+        print(f'masks {out / "masks"}, overlays {out / "overlays"}{more}')
         if last:
             print(f'overlay: {out / "overlays" / (last + ".jpg")}')
 

@@ -11,6 +11,7 @@ from mmfss.utils.files import atomic_write_text
 from .results import SegmentationResult
 
 FORMATS = ('png', 'coco', 'labelme', 'yolo')
+DEFAULT_FORMATS = ('png', 'coco')
 
 
 def check_formats(formats: Sequence[str]) -> tuple[str, ...]:

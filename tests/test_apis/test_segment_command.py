@@ -175,5 +175,6 @@ def test_supports_from_annotation_tools(segment, place, capsys):
     command = 'tiny.py tiny.pth photos --support a.jpg a.json --support b.jpg b.png --device cpu --out out'
     assert segment.main(shlex.split(command)) == 1
     assert 'a.json has objects of 2 labels: gear, nut' in capsys.readouterr().err and not (place / 'out').exists()
-    assert segment.main(shlex.split(f'{command} --label nut')) == 0
+    assert segment.main(shlex.split(f'{command} --label nut --format labelme yolo')) == 0
+    assert (place / 'out/labelme/0.json').is_file() and (place / 'out/yolo/data.yaml').is_file()
     assert len(list((place / 'out/masks').iterdir())) == 3
