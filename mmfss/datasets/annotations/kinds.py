@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from .arrays import array_file, read_index_image, read_npy
-from .coco import CocoFile, is_crowd, name_of, read_coco, region_of
+from .coco import CocoFile, has_segmentation, is_crowd, name_of, read_coco, region_of
 from .errors import AnnotationError, listed
 from .labelme import read_labelme
 from .loading import decode_text, parse_json, parse_xml, read_bytes
@@ -147,7 +147,9 @@ def _coco_file(content: Mapping, path: str) -> AnnotationFile:
             raise AnnotationError(f'{name} of {path}: {error}. Correct the file.') from error
         label = coco.names[coco.labels[annotation['category_id']] - 1]
         paint = partial(_paint_coco, annotation)
-        objects[annotation['image_id']].append(AnnotatedObject(label, name, paint, value))
+        objects[annotation['image_id']].append(
+            AnnotatedObject(label, name, paint, value, is_box=not has_segmentation(annotation))
+        )
     images = tuple(
         AnnotatedImage(name, None if height is None else (height, width), tuple(objects[key]))
         for key, (name, height, width) in coco.images.items()

@@ -26,12 +26,14 @@ class AnnotatedObject:
         name: How errors call it, such as 'annotation 17'.
         paint: Its pixels (H, W) bool from height and width; raises :class:`AnnotationError`.
         value: 1, or 255 for what is left out.
+        is_box: A box stands for a region that the file does not have.
     """
 
     label: str | None
     name: str
     paint: Painter
     value: int = 1
+    is_box: bool = False
 
 
 @dataclass(frozen=True)
