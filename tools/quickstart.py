@@ -33,6 +33,7 @@ from mmfss.engine.subprocesses import run_logged
 from mmfss.evaluation.report import read_report
 from mmfss.utils.configs import resolve_config
 from mmfss.utils.files import atomic_write_json
+from mmfss.utils.workers import WorkerDied
 
 ROWS = ('all-foreground', 'prototype', 'prior', 'meta', 'final')
 SHEETS = 12  # test episodes drawn
@@ -274,7 +275,7 @@ def main() -> None:
             if not seed.tested:
                 seed.test(tell)
                 tell('test', 1.0)
-    except OSError as error:
+    except (OSError, WorkerDied) as error:
         sys.exit(f'quickstart: {error}')
     except KeyboardInterrupt:
         sys.exit('\nquickstart: interrupted; the same command goes on from here.')

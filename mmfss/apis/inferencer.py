@@ -2,7 +2,6 @@
 """FewShotInferencer: from a config, a checkpoint and a few annotated images to masks of anything."""
 
 import hashlib
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,10 +22,11 @@ from mmfss.structures import SupportBank
 from .images import ImageLike, load_image, rgb
 from .model import Geometry, ready_model
 from .queries import NameBook, Query, find_queries
-from .registered_class import RegisteredClass
+from .registered_class import RegisteredClass, as_list
 from .results import SegmentationResult, check_display, mask_from_scores, to_half
 from .support_masks import support_mask
-from .writer import ResultWriter
+from .tool_formats import DEFAULT_FORMATS
+from .writer import ResultWriter, digest_of
 
 MAX_CLASSES = 254  # a mask has one byte a pixel, and 255 means ignored
 
@@ -94,7 +94,7 @@ class FewShotInferencer:
         """
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f'the name of a class is a text, not {name!r}')
-        images, masks = _listed(images), _listed(masks)
+        images, masks = as_list(images), as_list(masks)
         if len(images) != len(masks) or not images:
             raise ValueError(
                 f"class '{name}': {len(images)} support images and {len(masks)} masks; give one mask for "
@@ -141,7 +141,8 @@ class FewShotInferencer:
         """Bank of one shot and a digest of the support."""
         loaded = load_image(image, self.geometry.loader, name)
         called = loaded['img_path'] if loaded['img_path'] == name else f'the image {loaded["img_path"]}'
-        mask = support_mask(annotation, loaded['img'].shape[:2], called)
+        path = None if loaded['img_path'] == name else loaded['img_path']
+        mask = support_mask(annotation, loaded['img'].shape[:2], called, path)
         packed = self.geometry.support(loaded, mask)
         labels = packed['data_samples'].gt_sem_seg.data  # (1, h, w)
         if not (labels == 1).any():
@@ -165,9 +166,10 @@ class FewShotInferencer:
         out_dir: str | Path | None = None,
         show: bool = False,
         skip_existing: bool = False,
+        formats: Sequence[str] = DEFAULT_FORMATS,
     ) -> list[SegmentationResult]:
         """As :meth:`stream`, all results in a list: for as many images as fit into memory."""
-        return list(self.stream(images, banks, batch_size, threshold, out_dir, show, skip_existing))
+        return list(self.stream(images, banks, batch_size, threshold, out_dir, show, skip_existing, formats))
 
     def stream(
         self,
@@ -178,6 +180,7 @@ class FewShotInferencer:
         out_dir: str | Path | None = None,
         show: bool = False,
         skip_existing: bool = False,
+        formats: Sequence[str] = DEFAULT_FORMATS,
     ) -> Iterator[SegmentationResult]:
         """Segment images one batch after another; memory does not grow with their number.
 
@@ -194,6 +197,7 @@ class FewShotInferencer:
             show (bool): show each overlay in a window until a key is pressed. Defaults to False.
             skip_existing (bool): leave out images that an earlier run into ``out_dir`` finished with the same model,
                 banks and threshold; they give no result here, and stay in the JSON. Defaults to False.
+            formats (Sequence[str]): what to write: 'png', 'coco', 'labelme', 'yolo'. Defaults to the first two.
 
         Yields:
             SegmentationResult: of each image, in order.
@@ -213,17 +217,18 @@ class FewShotInferencer:
             check_display()
         writer = None
         if out_dir is not None:
-            settings = json.dumps([self.fingerprint, [(c.name, c.key) for c in classes], threshold])
-            writer = ResultWriter(
-                out_dir, [c.name for c in classes], hashlib.blake2b(settings.encode(), digest_size=8).hexdigest()
+            names, settings = (
+                [c.name for c in classes],
+                [self.fingerprint, [(c.name, c.key) for c in classes], threshold],
             )
+            writer = ResultWriter(out_dir, names, digest_of(settings), formats)
         sources = find_queries(images, NameBook(writer.names if writer else None))
         if writer is not None:
             writer.make_folder()
         return self._run(sources, classes, batch_size, threshold, writer, show, skip_existing)
 
     def _check_classes(self, banks) -> list[RegisteredClass]:
-        classes = _listed(banks)
+        classes = as_list(banks)
         for registered in classes:
             self.check(registered)
         names = [registered.name for registered in classes]
@@ -293,7 +298,3 @@ class FewShotInferencer:
                 restored = (self.model.restore(final[row : row + 1], size, packed['data_samples']) for final in finals)
                 scores = [to_half(self.model.foreground_probability(final[None])) for final in restored]
                 yield query, image, np.concatenate(scores)
-
-
-def _listed(value) -> list:
-    return list(value) if isinstance(value, (list, tuple)) else [value]

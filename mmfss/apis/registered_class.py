@@ -70,3 +70,8 @@ class RegisteredClass:
             ) from error
         key = content.get('key') or hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
         return cls(content.get('name') or path.stem, bank, key)
+
+
+def as_list(value) -> list:
+    """One or several images, masks or classes as a list."""
+    return list(value) if isinstance(value, (list, tuple)) else [value]

@@ -10,6 +10,7 @@ changed file gives another key and a new index.
 import hashlib
 import logging
 import os
+import stat
 import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -152,12 +153,15 @@ def content_key(files: Sequence[Entry], kind: str = index_histogram.__name__) ->
                 status = os.stat(path)
             except (FileNotFoundError, NotADirectoryError):
                 missing[kind].append(path)
+                continue
+            if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for for ever
+                missing[kind].append(path)
             else:
                 digest.update(f'{name}\0{status.st_size}\0{status.st_mtime_ns}\n'.encode())
     for kind, paths in missing.items():
         if paths:
             raise FileNotFoundError(
-                f'{len(paths)} of {len(files)} {kind} files are missing, the first is {paths[0]}. '
+                f'{len(paths)} of {len(files)} {kind} files are missing (or no files), the first is {paths[0]}. '
                 'Complete the data set, take the names out of the list, or check `data_prefix` and '
                 'the file suffixes.'
             )
@@ -169,7 +173,8 @@ def read_class_index(
 ) -> ClassIndex:
     """Read every mask (and every image's header) with a pool of threads, showing a progress bar."""
     workers = workers or min(32, 2 * (os.cpu_count() or 1))
-    with ThreadPoolExecutor(workers) as pool:
+    pool = ThreadPoolExecutor(workers)
+    try:
         # Pillow decodes outside the interpreter lock, so threads are enough and start at once.
         rows = list(
             track(
@@ -179,6 +184,8 @@ def read_class_index(
                 disable=len(files) < SHORT_LIST,
             )
         )
+    finally:  # else Ctrl-C would wait until the last mask is read
+        pool.shutdown(cancel_futures=True)
     broken = [(entry[2], row) for entry, row in zip(files, rows, strict=True) if isinstance(row, str)]
     if broken:
         path, reason = broken[0]

@@ -6,8 +6,9 @@ import shutil
 import tarfile
 import zlib
 from collections.abc import Callable, Sequence
-from multiprocessing import get_context
+from contextlib import closing
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -15,6 +16,7 @@ from tqdm import tqdm
 
 from mmfss.datasets.synthetic.writer import voc_palette
 from mmfss.utils.files import atomic_path, atomic_write_text, remove_leftovers
+from mmfss.utils.workers import WorkerDied, run_in_workers
 
 DISK_RESERVE = 64 * 2**20  # bytes that stay free
 SHOWN = 3  # names in an error message
@@ -41,10 +43,14 @@ def need_space(folder: Path, needed: int) -> None:
 
 
 def finished_stems(folder: Path) -> set[str]:
-    """Stems of the masks that an earlier run finished; what it was writing when it was killed is removed."""
+    """Masks that an earlier run finished, as paths below ``folder`` without suffix.
+
+    What it was writing when it was killed is removed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(folder)
-    return {path.stem for path in folder.glob('*.png')}
+    for place in (folder, *(path for path in folder.rglob('*') if path.is_dir())):
+        remove_leftovers(place)
+    return {path.relative_to(folder).with_suffix('').as_posix() for path in folder.rglob('*.png')}
 
 
 def save_index_png(labels: np.ndarray, path: Path) -> None:
@@ -130,26 +136,30 @@ def _copy(source, path: Path, size: int) -> None:
             raise tarfile.ReadError('unexpected end of data')
 
 
-def run_jobs(work: Callable, jobs: Sequence, *, workers: int | None, text: str) -> None:
+def run_jobs(
+    work: Callable, jobs: Sequence, folder: Path, *, workers: int | None, name_of: Callable[[Any], str] = str
+) -> None:
     """Do all jobs on all cores with a progress bar.
 
     Args:
         work: Takes one job; a function of a module. A :class:`PreparationError` stops that job alone.
         jobs: What to do.
+        folder: Where the files go; what a process that was killed left half written there is removed.
         workers: Processes, None for one a core, 0 for this process alone.
-        text: Name of the progress bar.
+        name_of: How an error calls a job.
 
     Raises:
-        PreparationError: Some jobs failed: how many, and why the first did. The others are done.
+        PreparationError: Some jobs failed: how many, and why the first did. The others are done. Or a process was
+            killed: names the job.
     """
-    workers = os.cpu_count() if workers is None else workers
     tasks = [(work, job) for job in jobs]
-    bar = dict(total=len(tasks), desc=text, unit='', mininterval=0.5)
-    if workers > 0 and len(tasks) > 1:
-        with get_context().Pool(min(workers, len(tasks))) as pool:
-            results = list(tqdm(pool.imap_unordered(_try, tasks, chunksize=8), **bar))
-    else:
-        results = [_try(task) for task in tqdm(tasks, **bar)]
+    bar = dict(total=len(tasks), desc=folder.name, unit='', mininterval=0.5)
+    try:
+        with closing(run_in_workers(_try, tasks, workers, lambda task: name_of(task[1]))) as done:
+            results = list(tqdm(done, **bar))
+    except WorkerDied as error:
+        finished_stems(folder)
+        raise PreparationError(f'{error} The same command again resumes where it stopped.') from error
     failed = sorted(result for result in results if result is not None)
     if failed:
         raise PreparationError(

@@ -77,7 +77,7 @@ def prepare_pascal(voc: Path, sbd: Path, out: Path | None = None, *, workers: in
         for name in added
         if name not in there
     ]
-    run_jobs(convert_mask, jobs, workers=workers, text='masks')
+    run_jobs(convert_mask, jobs, masks, workers=workers, name_of=lambda job: str(job[0]))
     for name, names in lists.items():
         save_names(names, segmentation / f'{name}.txt')
     return {name: len(names) for name, names in lists.items()}
