@@ -61,12 +61,12 @@ class FoldState:
                 known = facts.get('made_of')
             except (json.JSONDecodeError, AttributeError) as error:
                 raise ValueError(
-                    f'{path} cannot be read ({error}): remove it, and finished work is looked for anew.'
+                    f'{path} cannot be read ({error}): remove it, and finished work is searched for again.'
                 ) from error
             if known != self._made_of:
                 raise ValueError(
-                    f'{path} tells of a training with another config or other --cfg-options. Choose '
-                    'another --work-root, or remove that file and the work dir to train anew.'
+                    f'{path} is about a training with another config or other --cfg-options. Choose '
+                    'another --work-root, or remove that file and the work dir to train again.'
                 )
             self._facts = facts
 
