@@ -7,8 +7,9 @@
         --class gear --support a.jpg a.png --box b.jpg 40 30 200 180 --class wheel --bank wheel.pth
 
 CONFIG is a config file or a model name such as msanet/lite0_pascal_1shot; config and checkpoint stand side by side,
-before or after the images. Images are files, folders, globs and videos. What is said of a class (--support, --box,
---polygon, --points, --mask-value, --bank, --save-bank) belongs to the --class before it; a single class needs none.
+before or after the images. CHECKPOINT is the word `none` for a method that learns nothing, prototype/lite0_pascal for
+one. Images are files, folders, globs and videos. What is said of a class (--support, --box, --polygon, --points,
+--mask-value, --bank, --save-bank) belongs to the --class before it; a single class needs none.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from pathlib import Path
 from PIL import Image
 
 CHECKPOINTS = ('.pth', '.pt', '.ckpt')
+NO_CHECKPOINT = 'none'
 
 
 @dataclass
@@ -76,7 +78,7 @@ def make_parser() -> argparse.ArgumentParser:
         'paths',
         nargs='+',
         metavar='CONFIG CHECKPOINT IMAGES',
-        help='config or model name, checkpoint, then images, folders, globs (in quotes), videos',
+        help='config or model name, checkpoint or `none`, then images, folders, globs (in quotes), videos',
     )
     group = parser.add_argument_group('classes')
     group.add_argument('--class', action=_ClassAction, metavar='NAME', help='begin a class')
@@ -132,9 +134,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Options with ``config``, ``checkpoint``, ``queries`` and ``classes``."""
     parser = make_parser()
     args = parser.parse_intermixed_args(argv)
-    places = [i for i, (_, path) in enumerate(pairwise(args.paths)) if Path(path).suffix in CHECKPOINTS]
+    places = [
+        i
+        for i, (_, path) in enumerate(pairwise(args.paths))
+        if Path(path).suffix in CHECKPOINTS or path == NO_CHECKPOINT
+    ]
     if len(places) != 1:
-        parser.error('give CONFIG CHECKPOINT side by side, the checkpoint ending in ' + ', '.join(CHECKPOINTS))
+        parser.error(
+            f'give CONFIG CHECKPOINT side by side, the checkpoint ending in {", ".join(CHECKPOINTS)}, or the word '
+            f'{NO_CHECKPOINT} for a method that learns nothing'
+        )
     args.config, args.checkpoint = args.paths[places[0] : places[0] + 2]
     args.queries = args.paths[: places[0]] + args.paths[places[0] + 2 :]
     if not args.classes or not all(c.images or c.bank for c in args.classes):

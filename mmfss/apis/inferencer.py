@@ -3,7 +3,6 @@
 
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,27 +10,28 @@ from contextlib import closing, nullcontext
 from itertools import groupby, islice
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.visualization import Visualizer
+from torch import nn
 from tqdm import tqdm
 
+from mmfss.registry import INFERENCERS
 from mmfss.structures import SupportBank
-from mmfss.utils.configs import find_config
 
 from .images import ImageLike, load_image, rgb
-from .model import Geometry, build_model
+from .model import Geometry, ready_model
 from .queries import NameBook, Query, find_queries
 from .registered_class import RegisteredClass
-from .results import SegmentationResult, mask_from_scores, to_half
+from .results import SegmentationResult, check_display, mask_from_scores, to_half
 from .support_masks import support_mask
 from .writer import ResultWriter
 
 MAX_CLASSES = 254  # a mask has one byte a pixel, and 255 means ignored
 
 
+@INFERENCERS.register_module()
 class FewShotInferencer:
     """Registers classes by a few annotated images and segments them in others::
 
@@ -40,28 +40,35 @@ class FewShotInferencer:
         for result in inferencer.stream('photos', gear, out_dir='found'):
             print(result.name, result.mask.sum())
 
-    Images go through the test pipelines of the config, so results are those of an evaluation.
+    Images go through the test pipelines of the config, so results are those of an evaluation. A method that learns
+    nothing needs no checkpoint: ``FewShotInferencer('prototype/lite0_pascal')``; a model that is built already is used
+    as it is: ``FewShotInferencer(config, model=model)``.
 
     Args:
-        config (str | Path | Config): config of stage 2: its path, itself, or a name below ``configs``.
-        checkpoint (str | Path): file that training wrote, such as ``meta_learner.pth``.
-        device (str, optional): such as 'cuda:0' or 'cpu'. Defaults to a GPU where there is one.
+        config (str | Path | Config, optional): config of stage 2: its path, itself, or a name below ``configs``. With
+            ``model`` it gives the test pipelines alone, and ``model.cfg`` does where it is left out.
+        checkpoint (str | Path, optional): file that training wrote, such as ``meta_learner.pth``; None or 'none' for a
+            method that learns nothing.
+        device (str, optional): such as 'cuda:0' or 'cpu'. Defaults to a GPU where there is one, to where ``model`` is.
         show_progress (bool): show a progress bar. Defaults to True.
+        model (nn.Module, optional): a built FewShotSegmentor; it is put into eval mode.
 
     Raises:
-        FileNotFoundError: when config or checkpoint are missing.
-        ValueError: when the checkpoint is of another model, or the config cannot segment single images.
+        FileNotFoundError: when config, checkpoint or pre-trained weights are missing.
+        TypeError: when ``model`` is no FewShotSegmentor, or the arguments contradict each other.
+        ValueError: when the checkpoint is missing or of another model, or the config cannot segment single images.
     """
 
     def __init__(
         self,
-        config: str | Path | Config,
-        checkpoint: str | Path,
+        config: str | Path | Config | None = None,
+        checkpoint: str | Path | None = None,
         device: str | torch.device | None = None,
         show_progress: bool = True,
+        *,
+        model: nn.Module | None = None,
     ) -> None:
-        self.cfg = find_config(config)
-        self.model = build_model(self.cfg, checkpoint, device)
+        self.model, self.cfg = ready_model(config, checkpoint, device, model)
         self.geometry = Geometry(self.cfg)
         self.device = next(self.model.parameters()).device
         self.show_progress = show_progress
@@ -73,6 +80,7 @@ class FewShotInferencer:
 
     # ------------------------------------------------------------------ supports
 
+    @torch.no_grad()
     def register(self, name: str, images: ImageLike | Sequence[ImageLike], masks) -> RegisteredClass:
         """Encode the supports of a class, once for any number of images.
 
@@ -100,6 +108,7 @@ class FewShotInferencer:
         bank = self.model.finish(SupportBank.stack_shots(banks))
         return RegisteredClass(name, bank, key.hexdigest())
 
+    @torch.no_grad()
     def extend(self, registered: RegisteredClass, images, masks) -> RegisteredClass:
         """A registered class with further supports; see :meth:`register`."""
         self.check(registered)
@@ -128,7 +137,6 @@ class FewShotInferencer:
                 'it was made with, or register the class again'
             )
 
-    @torch.no_grad()
     def _encode(self, image: ImageLike, annotation, name: str) -> tuple[SupportBank, bytes]:
         """Bank of one shot and a digest of the support."""
         loaded = load_image(image, self.geometry.loader, name)
@@ -202,7 +210,7 @@ class FewShotInferencer:
         if skip_existing and out_dir is None:
             raise ValueError('`skip_existing` needs the `out_dir` of the earlier run')
         if show:
-            _check_display()
+            check_display()
         writer = None
         if out_dir is not None:
             settings = json.dumps([self.fingerprint, [(c.name, c.key) for c in classes], threshold])
@@ -289,10 +297,3 @@ class FewShotInferencer:
 
 def _listed(value) -> list:
     return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
-def _check_display() -> None:
-    """Refuse to open windows where there is no display, before any work."""
-    inline = 'inline' in matplotlib.get_backend().lower()
-    if sys.platform.startswith('linux') and not inline and not {'DISPLAY', 'WAYLAND_DISPLAY'} & os.environ.keys():
-        raise ValueError('`show` needs a display, and there is none; write the overlays with `out_dir` instead')

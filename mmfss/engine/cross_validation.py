@@ -3,6 +3,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,13 +42,17 @@ class FoldState:
         path: The file.
         cfg: The fold's config.
         cfg_options: ``KEY=VALUE`` texts on top of it.
+        learns: Whether there is anything to train. Else there is no checkpoint, results depend on the files that the
+            config names, and those of another config are forgotten: they cost no training.
 
     Raises:
         ValueError: The file tells of a training with another config.
     """
 
-    def __init__(self, path: Path, cfg: Config, cfg_options: Sequence[str]) -> None:
-        self.path = path
+    def __init__(self, path: Path, cfg: Config, cfg_options: Sequence[str], learns: bool = True) -> None:
+        self.path, self.learns = path, learns
+        values = (option.partition('=')[2] for option in cfg_options)
+        self._named_files = sorted({*_named_files(cfg.get('model', {})), *filter(os.path.isfile, values)})
         trained_by = {key: value for key, value in cfg.to_dict().items() if not key.startswith(('test_', 'val_'))}
         options = [option for option in cfg_options if not option.startswith('test_')]
         self._made_of = _digest([trained_by, options])
@@ -63,12 +68,13 @@ class FoldState:
                 raise ValueError(
                     f'{path} cannot be read ({error}): remove it, and finished work is searched for again.'
                 ) from error
-            if known != self._made_of:
+            if known == self._made_of:
+                self._facts = facts
+            elif learns:
                 raise ValueError(
                     f'{path} is about a training with another config or other --cfg-options. Choose '
                     'another --work-root, or remove that file and the work dir to train again.'
                 )
-            self._facts = facts
 
     @property
     def checkpoint(self) -> Path | None:
@@ -93,10 +99,11 @@ class FoldState:
 
     def fingerprint(self, preset: dict | None, cfg_options: Sequence[str]) -> str:
         """Of everything that a test result depends on: weights, test data and protocol."""
-        stat = self.checkpoint.stat()
-        return _digest(
-            [str(self.checkpoint), stat.st_size, stat.st_mtime_ns, preset, self._tested_by, list(cfg_options)]
-        )
+        weights = []
+        for path in [self.checkpoint] if self.learns else self._named_files:
+            stat = os.stat(path)
+            weights += [str(path), stat.st_size, stat.st_mtime_ns]
+        return _digest([*weights, preset, self._tested_by, list(cfg_options)])
 
     def result(self, key: str, made_of: str) -> Path | None:
         """The result file of a variant, unless what it depends on has changed."""
@@ -132,6 +139,15 @@ def all_folds(cfg: Config) -> range:
             return range(kind.num_folds)
         source = source.get('dataset')
     raise ValueError(f'{cfg.filename} says nothing about the folds of its test data: name them with --folds.')
+
+
+def _named_files(value) -> set[str]:
+    """The files that a model's config names: pre-trained weights, a base learner."""
+    if isinstance(value, Mapping):
+        return set().union(*map(_named_files, value.values()))
+    if isinstance(value, (list, tuple)):
+        return set().union(*map(_named_files, value))
+    return {value} if isinstance(value, str) and os.path.isfile(value) else set()
 
 
 def _digest(value) -> str:

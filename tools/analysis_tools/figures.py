@@ -39,7 +39,7 @@ def make_parser() -> argparse.ArgumentParser:
     failures = commands.add_parser('failures', help='Figure 7: the worst episodes of a result file')
     for command in (qualitative, similarity, failures):
         command.add_argument('config', help='config file that the model was trained with')
-        command.add_argument('checkpoint', help='checkpoint file')
+        command.add_argument('checkpoint', help='checkpoint file, or `none` for a method that learns nothing')
         command.add_argument('--out', required=True, metavar='FILE', help='figure to write: .png, .jpg or .pdf')
         command.add_argument('--height', type=int, default=200, help='height of an image, pixels (200)')
     for command in (qualitative, similarity):
