@@ -34,12 +34,12 @@ class ResultWriter:
     its files are there; ``annotations.json`` is made of it by :meth:`close`, so it holds earlier runs' images too.
 
     Args:
-        out_dir (str | Path): the folder; :meth:`make_folder` makes it.
-        class_names (Sequence[str]): the N classes.
-        settings (str): digest of whatever else decides about the result (model, banks, threshold).
+        out_dir (str | Path): The folder; :meth:`make_folder` makes it.
+        class_names (Sequence[str]): The N classes.
+        settings (str): Digest of whatever else decides about the result (model, banks, threshold).
 
     Raises:
-        ValueError: when the folder holds results of other classes.
+        ValueError: When the folder holds results of other classes.
     """
 
     def __init__(self, out_dir: str | Path, class_names: Sequence[str], settings: str) -> None:
@@ -59,7 +59,7 @@ class ResultWriter:
         """Make the folder, before long work starts.
 
         Raises:
-            OSError: when it cannot be made.
+            OSError: When it cannot be made.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ class ResultWriter:
         """Write mask and overlay, then note that they are there.
 
         Raises:
-            OSError: when that fails; the message names the file, finished files stay.
+            OSError: When that fails; the message names the file, finished files stay.
         """
         mask_path, overlay_path = self.files(result.name)
         image, png = Image.fromarray(result.mask, mode='P'), io.BytesIO()
@@ -123,7 +123,7 @@ class ResultWriter:
         """The overlays of a video's frames as ``overlays/VIDEO.mp4``.
 
         Raises:
-            OSError: when it cannot be written.
+            OSError: When it cannot be written.
         """
         folder = self.root / 'overlays' / video.name
         path = folder.with_suffix('.mp4') if '.' not in video.name else folder.with_name(f'{video.name}.mp4')
@@ -157,7 +157,7 @@ class ResultWriter:
         """Make ``annotations.json`` of all that is finished.
 
         Raises:
-            OSError: when it cannot be written; the next run makes it.
+            OSError: When it cannot be written; the next run makes it.
         """
         path = self.root / 'annotations.json'
         categories = [dict(id=i, name=name) for i, name in enumerate(self.class_names, 1)]

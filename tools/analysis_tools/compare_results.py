@@ -52,7 +52,7 @@ def check_same_episodes(reports: list[tuple[str, dict]]) -> None:
     control the queries and their classes decide.
 
     Raises:
-        ValueError: Naming the two files that differ.
+        ValueError: When the files are about different episodes; the message names two that differ.
     """
     path, first = reports[0]
     for other_path, other in reports[1:]:

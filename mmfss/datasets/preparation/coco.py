@@ -32,9 +32,10 @@ class Instances:
     """What a ``instances_*.json`` holds.
 
     Args:
-        names: Class names in the order of their ids; the label of a class is its place, from 1.
-        images: (file name, height, width) of each image, by image id.
-        objects: By image id, (label, crowd, segmentation) in the order of the file.
+        names (tuple[str, ...]): Class names in the order of their ids; the label of a class is its place, from 1.
+        images (dict[int, tuple[str, int, int]]): (file name, height, width) of each image, by image id.
+        objects (dict[int, list[tuple[int, bool, list | dict]]]): By image id, (label, crowd, segmentation) in the order
+            of the file.
     """
 
     names: tuple[str, ...]
@@ -56,19 +57,19 @@ def prepare_coco(
     """Write ``<masks>/<image name>.png`` for every image; after an interruption the same call resumes.
 
     Args:
-        json_file: ``instances_train2014.json`` and the like.
-        images: Folder of the images, all of which must be there; None: not looked at.
-        masks: Folder to make.
-        overlap: Which object a pixel of several belongs to: 'small' the one of fewest pixels, 'last' or 'first'
+        json_file (Path): ``instances_train2014.json`` and the like.
+        images (Path, optional): Folder of the images, all of which must be there; None: not looked at.
+        masks (Path): Folder to make.
+        overlap (str): Which object a pixel of several belongs to: 'small' the one of fewest pixels, 'last' or 'first'
             in the order of the file.
-        crowd: 'ignore' writes 255 where a crowd and no object is, 'object' takes a crowd for an object of its class,
-            'background' leaves it out.
-        names: The classes that the file must have, in the order of their ids.
-        overwrite: Replace masks that were made with other rules or from another file.
-        workers: Processes, None for one a core.
+        crowd (str): 'ignore' writes 255 where a crowd and no object is, 'object' takes a crowd for an object of its
+            class, 'background' leaves it out.
+        names (Sequence[str], optional): The classes that the file must have, in the order of their ids.
+        overwrite (bool): Replace masks that were made with other rules or from another file.
+        workers (int, optional): Processes, None for one a core.
 
     Raises:
-        PreparationError: The JSON is not what it should be, or images are missing. Nothing was written then.
+        PreparationError: When the JSON is not what it should be, or images are missing; nothing is written then.
     """
     for key, value, rules in (('overlap', overlap, OVERLAP_RULES), ('crowd', crowd, CROWD_RULES)):
         if value not in rules:
@@ -101,7 +102,7 @@ def read_instances(path: Path) -> Instances:
     """Read and check an ``instances_*.json``.
 
     Raises:
-        PreparationError: It is cut off, lacks segmentations, has half a point, names a class twice, or has an
+        PreparationError: When it is cut off, lacks segmentations, has half a point, names a class twice, or has an
             annotation of a class or image that it does not have.
     """
     if not Path(path).is_file():
@@ -166,7 +167,7 @@ def paint_objects(
     """The label map (h, w) uint8 of an image; objects are (label, crowd, segmentation), see :func:`prepare_coco`.
 
     Raises:
-        PreparationError: A segmentation is neither polygons nor RLE, or an RLE of another size.
+        PreparationError: When a segmentation is neither polygons nor RLE, or an RLE of another size.
     """
     shapes = [(label, is_crowd, decode(segmentation, height, width)) for label, is_crowd, segmentation in objects]
     solid = [(label, shape) for label, is_crowd, shape in shapes if crowd == 'object' or not is_crowd]
