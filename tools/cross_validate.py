@@ -26,8 +26,10 @@ from mmfss.engine.protocol_presets import protocol_name, read_preset
 from mmfss.engine.step_progress import StepProgress
 from mmfss.engine.subprocesses import run_logged
 from mmfss.evaluation.report import read_report
+from mmfss.utils.checkpoint_files import add_trust_option
 from mmfss.utils.configs import resolve_config
 from mmfss.utils.files import atomic_write_json, atomic_write_text
+from mmfss.utils.plain_errors import plain_errors
 
 _TOOLS = Path(__file__).resolve().parent
 _OWN = 'config'  # the protocol that the config names itself
@@ -65,6 +67,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--candidate-area', help='as in tools/train.py')
     parser.add_argument('--work-root', default='work_dirs', help='folder that holds all work dirs (work_dirs)')
     parser.add_argument('--amp', action='store_true', help='train with mixed precision')
+    add_trust_option(parser)
     parser.add_argument(
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='handed to tools/train.py and tools/test.py'
     )
@@ -202,6 +205,7 @@ class Fold:
         print(f'fold {self.number}: {message}', flush=True)
 
 
+@plain_errors('cross_validate')
 def main(argv: list[str] | None = None) -> None:
     """Run what is missing and print the table."""
     args = parse_args(argv)

@@ -31,8 +31,10 @@ from mmfss.datasets.synthetic.writer import read_identity
 from mmfss.engine.launch import find_last_checkpoint
 from mmfss.engine.subprocesses import run_logged
 from mmfss.evaluation.report import read_report
+from mmfss.utils.checkpoint_files import add_trust_option
 from mmfss.utils.configs import resolve_config
 from mmfss.utils.files import atomic_write_json
+from mmfss.utils.plain_errors import plain_errors
 
 ROWS = ('all-foreground', 'prototype', 'prior', 'meta', 'final')
 SHEETS = 12  # test episodes drawn
@@ -245,6 +247,7 @@ def parse_args() -> argparse.Namespace:
         metavar=('TRAIN', 'VAL'),
         help='images to generate (%(default)s)',
     )
+    add_trust_option(parser)
     parser.add_argument(
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='handed to tools/train.py and tools/test.py'
     )
@@ -256,6 +259,7 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+@plain_errors('quickstart')
 def main() -> None:
     """Run what is missing and print the table."""
     args = parse_args()

@@ -8,6 +8,7 @@ from mmengine.config import Config
 
 from mmfss.engine.cli import add_episode_options, add_run_options, apply_episode_options, load_config
 from mmfss.engine.launch import build_runner, init_launcher
+from mmfss.utils.plain_errors import plain_errors
 from mmfss.utils.weights import is_missing
 
 
@@ -46,6 +47,7 @@ def apply_test_options(cfg: Config, args: argparse.Namespace, parser: argparse.A
     apply_episode_options(cfg, args)
 
 
+@plain_errors('test')
 def main() -> None:
     """Test."""
     parser = make_parser()

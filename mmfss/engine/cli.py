@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
+from mmfss.utils.checkpoint_files import add_trust_option
 from mmfss.utils.configs import resolve_config, type_name
 
 from .launch import settle_batch_size
@@ -40,6 +41,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         metavar='KEY=VALUE',
         help='override fields of the config, such as train_cfg.max_epochs=2 key="[a,b]"',
     )
+    add_trust_option(parser)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 

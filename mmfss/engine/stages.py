@@ -11,12 +11,14 @@ from mmengine.config import Config
 from mmengine.dist import barrier, broadcast_object_list, is_main_process
 from mmengine.logging import print_log
 
+from mmfss.utils.checkpoint_files import UntrustedCheckpointError
 from mmfss.utils.checkpoint_meta import base_learner_differences
 from mmfss.utils.configs import resolve_config, type_name
 from mmfss.utils.weights import read_checkpoint, refusal
 
 from .launch import (
     build_runner,
+    check_precision,
     enable_amp,
     enable_resume,
     find_last_checkpoint,
@@ -125,6 +127,7 @@ def _train(stage1: Config, checkpoint: Path, launcher: str, resume: bool, amp: b
         )
     if amp:
         enable_amp(stage1)
+    check_precision(stage1)
     init_launcher(stage1, launcher)
     _add_hook(stage1, checkpoint.name)
 
@@ -161,7 +164,9 @@ def _check_fold(checkpoint: Path, cfg: Config) -> None:
     """
     try:
         content = read_checkpoint(checkpoint, hold=True)
-    except Exception as error:  # torch, pickle and zip each have their own
+    except UntrustedCheckpointError:
+        raise  # a new training is no cure
+    except ValueError as error:
         raise ValueError(
             f'The base learner {checkpoint} cannot be read ({error}). Remove it and '
             'start again: stage 1 will be trained anew.'

@@ -21,6 +21,8 @@ sys.path.insert(0, str(REPOSITORY / 'tests'))
 
 import golden  # noqa: E402  lives beside the tests that use it
 
+from mmfss.utils.plain_errors import plain_errors  # noqa: E402
+
 INTRODUCTION = """\
 # Parity with the released code
 
@@ -99,6 +101,7 @@ def commit() -> str:
     return result.stdout.strip() or 'unknown'
 
 
+@plain_errors('check_parity')
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     deviations = {case: golden.compare(case, args.folder) for case in find_cases(args.folder)}
