@@ -12,6 +12,7 @@ table is printed and saved as `table.md` and `table.json` in <work-root>/cross_v
 """
 
 import argparse
+import copy
 import logging
 import os
 import sys
@@ -22,7 +23,9 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmfss.engine.cross_validation import FoldState, Variant, all_folds, markdown, summary
-from mmfss.engine.protocol_presets import protocol_name, read_preset
+from mmfss.engine.launch import check_precision, enable_amp
+from mmfss.engine.options import merge_options, parse_options, refuse_late
+from mmfss.engine.protocol_presets import apply_protocol, protocol_name, read_preset
 from mmfss.engine.step_progress import StepProgress
 from mmfss.engine.subprocesses import run_logged
 from mmfss.evaluation.report import read_report
@@ -64,7 +67,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--outputs', nargs='+', default=['final', 'meta'], help='rows of the table (final meta)')
     parser.add_argument('--data-root', help="folder of the data set, instead of the config's")
-    parser.add_argument('--candidate-area', help='as in tools/train.py')
+    parser.add_argument('--candidate-area', type=int, metavar='PIXELS', help='as in tools/train.py')
     parser.add_argument('--work-root', default='work_dirs', help='folder that holds all work dirs (work_dirs)')
     parser.add_argument('--amp', action='store_true', help='train with mixed precision')
     add_trust_option(parser)
@@ -83,10 +86,25 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         if (number := getattr(args, option)) is not None and number < 1:
             parser.error(f'--{option} must be at least 1')
     try:
-        known = all_folds(Config.fromfile(resolve_config(args.config)))
+        cfg = Config.fromfile(resolve_config(args.config))
+        known = all_folds(cfg)
         args.folds = list(dict.fromkeys(known if args.folds is None else args.folds))
-        # Before days of training, not after: every protocol can be read.
+        if gone := [fold for fold in args.folds if fold not in known]:
+            raise ValueError(
+                f'--folds: there is no fold {", ".join(map(str, gone))}; the data set of {args.config} has '
+                f'{known[0]} to {known[-1]}'
+            )
+        # Before days of training, not after: every protocol can be read and fits, every option is one.
         args.presets = {p: None if p == _OWN else read_preset(p).to_dict() for p in args.protocols}
+        options = parse_options(args.cfg_options, parser)
+        refuse_late(options)
+        for preset in args.presets:
+            tested = copy.deepcopy(cfg)
+            apply_protocol(tested, None if preset == _OWN else preset)
+            merge_options(tested, options)
+        if args.amp:
+            enable_amp(cfg)
+        check_precision(cfg)
     except (FileNotFoundError, ValueError) as error:
         parser.error(str(error))
     names = [protocol_name(p) for p in args.presets]

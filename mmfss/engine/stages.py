@@ -25,6 +25,7 @@ from .launch import (
     init_launcher,
     settle_batch_size,
 )
+from .options import merge_options
 
 _HOOK = 'BaseLearnerCheckpointHook'
 
@@ -88,8 +89,10 @@ def _stage1_config(cfg: Config, checkpoint: Path) -> Config | None:
         return None
     stage1 = Config.fromfile(resolve_config(cfg.base_learner.config))
     if cfg.base_learner.get('cfg_options'):
-        options = _flat(cfg.base_learner.cfg_options)
-        stage1.merge_from_dict(options)
+        try:
+            options = merge_options(stage1, _flat(cfg.base_learner.cfg_options))
+        except ValueError as error:
+            raise ValueError(f'base_learner.cfg_options, for {stage1.filename}: {error}') from error
         settle_batch_size(stage1, options)
     for key in ('fold', 'data_root'):
         ours, theirs = cfg.get(key), stage1.get(key)

@@ -63,7 +63,7 @@ class FiniteTrainingHook(Hook):
         Raises:
             StopError: When one is not finite.
         """
-        losses = {name: float(value) for name, value in (outputs or {}).items() if _is_loss(name, value)}
+        losses = {name: _number(value) for name, value in (outputs or {}).items() if _is_loss(name, value)}
         bad = not all(map(math.isfinite, losses.values())) or not self._weights_are_finite() or _scale_is_gone(runner)
         if get_world_size() > 1:
             flag = torch.tensor([float(bad)], device=self._watched[0].device if self._watched else 'cpu')
@@ -102,7 +102,8 @@ class FiniteTrainingHook(Hook):
             iteration=runner.iter + 1,
             epoch=runner.epoch + 1,
             learning_rate=rates,
-            weights_not_finite=names,
+            weights_not_finite=len(names),
+            first_of_them=names[:20],
             processes=every,
             last_checkpoint=None if last is None else str(last),
         )
@@ -145,6 +146,10 @@ def _largest(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 def _is_loss(name: str, value: Any) -> bool:
     return 'loss' in name and (isinstance(value, (int, float)) or (isinstance(value, Tensor) and value.numel() == 1))
+
+
+def _number(value: Any) -> float:
+    return float(value.detach() if isinstance(value, Tensor) else value)
 
 
 def _scale_is_gone(runner) -> bool:
