@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmfss.engine.cli import add_run_options, add_shots_option, load_config
 from mmfss.engine.launch import build_runner, check_precision, enable_amp, enable_resume, init_launcher
 from mmfss.engine.stages import ensure_base_learner
+from mmfss.engine.weightless import NO_CHECKPOINT, learns
 from mmfss.utils.plain_errors import plain_errors
 from mmfss.utils.weights import is_missing, read_checkpoint
 
@@ -43,6 +44,11 @@ def main() -> None:
     args = parser.parse_args()
     cfg = load_config(args, parser)
     check_shots(cfg, args, parser)
+    if not learns(cfg):
+        parser.error(
+            f'{args.config} has nothing to train; test it: python tools/test.py {args.config} {NO_CHECKPOINT}'
+            + ('' if args.fold is None else f' --fold {args.fold}')
+        )
     if args.amp:
         enable_amp(cfg)
     check_precision(cfg)

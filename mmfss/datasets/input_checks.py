@@ -1,5 +1,5 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
-"""What is wrong with a data set, said before any long work."""
+"""Checks of a data set that run before any long work."""
 
 import os
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from .class_index import UNREADABLE, ClassIndex, Entry
 IGNORE = 255
 
 
-def one_of(key: str, value, allowed: tuple) -> None:
+def check_choice(key: str, value, allowed: tuple) -> None:
     """Refuse a config value that is not among the allowed ones."""
     if value not in allowed:
         raise ValueError(f'`{key}` is {value!r}; it must be one of {allowed}.')
@@ -35,14 +35,14 @@ def read_names(ann_file: str, images: str, suffix: str, hint: str = '') -> list[
     """Image names of a list (one a line, without suffix), or of a folder sorted by name.
 
     Args:
-        ann_file: The list; empty: the folder is listed.
-        images: Folder of the images.
-        suffix: Ending of their names.
-        hint: Says in the error for a missing list where lists come from.
+        ann_file (str): The list; empty: the folder is listed.
+        images (str): Folder of the images.
+        suffix (str): Ending of their names.
+        hint (str): Says in the error for a missing list where lists come from.
 
     Raises:
-        FileNotFoundError: There is no such list.
-        ValueError: It is empty or holds a name twice.
+        FileNotFoundError: When there is no such list.
+        ValueError: When it is empty or holds a name twice.
     """
     if not ann_file:
         names = sorted(f[: -len(suffix)] for f in os.listdir(images) if f.endswith(suffix))
@@ -69,9 +69,9 @@ def check_masks(index: ClassIndex, files: Sequence[Entry], num_classes: int) -> 
     """Refuse masks with labels outside the classes or of another size than their image.
 
     Args:
-        index: Label counts and sizes of the list.
-        files: (name, image path, mask path) of each entry of the list.
-        num_classes: Number of classes with background; 255 is allowed besides.
+        index (ClassIndex): Label counts and sizes of the list.
+        files (Sequence[Entry]): (name, image path, mask path) of each entry of the list.
+        num_classes (int): Number of classes with background; 255 is allowed besides.
     """
     values = np.unique(index.labels)
     strange = values[(values >= num_classes) & (values != IGNORE)]
@@ -90,5 +90,5 @@ def check_masks(index: ClassIndex, files: Sequence[Entry], num_classes: int) -> 
         raise ValueError(
             f'{len(other)} masks differ from their image in size, the first is {mask} with '
             f'{tuple(index.mask_sizes[other[0]].tolist())} (h, w) for {image} with '
-            f'{tuple(index.image_sizes[other[0]].tolist())}. Make them anew from the same images.'
+            f'{tuple(index.image_sizes[other[0]].tolist())}. Create them again from the same images.'
         )

@@ -11,6 +11,7 @@ from .hooks import (
     SafeCheckpointHook,
 )
 from .launch import build_runner, find_last_checkpoint, init_launcher
+from .runner import FewShotRunner
 from .stages import ensure_base_learner
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     'CheckpointGuardHook',
     'EpisodeVisualizationHook',
     'FiniteTrainingHook',
+    'FewShotRunner',
     'MetaLearnerCheckpointHook',
     'PredictionFileHook',
     'ResultFileHook',

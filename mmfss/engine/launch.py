@@ -22,6 +22,7 @@ from mmfss.utils.configs import type_name
 from mmfss.utils.weights import read_checkpoint
 
 from .cpu_memory import keep_freed_memory
+from .runner import FewShotRunner
 
 
 def init_launcher(cfg: Config, launcher: str) -> None:
@@ -146,9 +147,9 @@ def _check_gpus(launcher: str) -> None:
 
 
 def build_runner(cfg: Config) -> Runner:
-    """The runner of a config: mmengine's, or the one its ``runner_type`` names."""
+    """The runner of a config: ours, or the one its ``runner_type`` names."""
     keep_freed_memory()
-    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else FewShotRunner.from_cfg(cfg)
 
 
 def enable_amp(cfg: Config) -> None:

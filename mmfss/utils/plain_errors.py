@@ -78,7 +78,7 @@ def _is_our_raise(filename: str, line: int) -> bool:
 
 
 def _of_worker(text: str) -> str | None:
-    """torch raises a worker's error again with its traceback as text; the last frame and the words are in it."""
+    """Torch raises a worker's error again with its traceback as text; the last frame and the words are in it."""
     frames = re.findall(r'^  File "(.*?)", line (\d+)', text, flags=re.M)
     ends = [match.end() for match in re.finditer(r'^[\w.]*(?:Error|Exception): ', text, flags=re.M)]
     if not frames or not ends:
