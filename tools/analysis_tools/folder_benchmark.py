@@ -23,7 +23,9 @@ from tqdm import tqdm
 from mmfss.apis import FewShotInferencer
 from mmfss.datasets.folder import class_folders, natural_order
 from mmfss.evaluation.functional import confusion, fb_iou, foreground_iou
+from mmfss.utils.checkpoint_files import add_trust_option
 from mmfss.utils.files import atomic_write
+from mmfss.utils.plain_errors import plain_errors
 
 CURE = 'Free some space or choose another --out'
 
@@ -163,6 +165,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--threshold', type=float, default=0.5, help='smallest probability of the object (%(default)s)')
     parser.add_argument('--batch-size', type=int, default=4, help='images at once (%(default)s)')
     parser.add_argument('--device', help="such as 'cuda:0' or 'cpu'")
+    add_trust_option(parser)
     parser.add_argument('--image-suffix', default='.jpg', help='(%(default)s)')
     parser.add_argument('--mask-suffix', default='.png', help='(%(default)s)')
     parser.add_argument(
@@ -178,6 +181,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
+@plain_errors('folder_benchmark')
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     try:
