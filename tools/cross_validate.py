@@ -6,7 +6,7 @@
     python tools/cross_validate.py configs/prototype/r50_pascal.py --shots 5      # learns nothing: tests alone
 
 While it works it says on stderr which step of how many is running, and how long the rest takes.
-What is done already is reused, what was interrupted goes on: the same command is always right. The same weights are
+Finished work is reused and interrupted work resumed: the same command can always be repeated. The same weights are
 tested under every protocol (`config`: what the config says), with every support control and annotation asked for. The
 table is printed and saved as `table.md` and `table.json` in <work-root>/cross_validation/<config>, such as
 `msanet/r50_pascal_1shot`, with `--shots K` in .../<config>_Kshot.
@@ -199,7 +199,7 @@ class Fold:
         if status:
             sys.exit(
                 f'{"".join(tail)}\ncross_validate: fold {self.number}: {step} failed (status {status}); the whole '
-                f'log is {log}. Once the cause is mended, the same command goes on from here.'
+                f'log is {log}. Once the cause is fixed, the same command resumes here.'
             )
         self.progress.finish()
 
@@ -226,7 +226,7 @@ def main(argv: list[str] | None = None) -> None:
         atomic_write_text(table, out / 'table.md')
         atomic_write_json(found, out / 'table.json')
     except KeyboardInterrupt:
-        sys.exit('\ncross_validate: interrupted; the same command goes on from here.')
+        sys.exit('\ncross_validate: interrupted; the same command resumes here.')
     except (OSError, ValueError) as error:
         sys.exit(f'cross_validate: {error}')
     print(f'\n{table}\nSaved as {out / "table.md"} and table.json')

@@ -19,9 +19,9 @@ def check_file(path: str | PathLike) -> None:
     """Refuse, by its first bytes, a file that is missing, no image, or huge.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        CorruptFileError: It is no image.
-        ValueError: It has more pixels than ``PIL.Image.MAX_IMAGE_PIXELS`` allows.
+        FileNotFoundError: When there is no such file.
+        CorruptFileError: When it is no image.
+        ValueError: When it has more pixels than ``PIL.Image.MAX_IMAGE_PIXELS`` allows.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f'There is no image {path}. Check the path.')
@@ -55,7 +55,8 @@ def load_image(image: ImageLike, loader: LoadImageFromFile, name: str) -> dict:
     """Results of a pipeline's loading step, whatever the image comes as.
 
     Args:
-        image: Path; (H, W, 3) uint8 RGB array; PIL image. A camera's rotation (EXIF) of files and PIL images is undone.
+        image (ImageLike): Path; (H, W, 3) uint8 RGB array; PIL image. A camera's rotation (EXIF) of files and PIL
+            images is undone.
         loader (LoadImageFromFile): The step that loads files.
         name (str): How errors name an image that is no file.
 
@@ -63,8 +64,8 @@ def load_image(image: ImageLike, loader: LoadImageFromFile, name: str) -> dict:
         dict: ``img`` (H, W, 3) BGR in the loader's dtype, ``img_shape``, ``ori_shape``, ``img_path``.
 
     Raises:
-        CorruptFileError: The file cannot be decoded.
-        TypeError, ValueError: It is something else.
+        CorruptFileError: When the file cannot be decoded.
+        TypeError, ValueError: When it is something else.
     """
     if isinstance(image, (str, PathLike)):
         check_file(image)
@@ -90,7 +91,7 @@ def pil_array(image: Image.Image, name: str) -> np.ndarray:
     """(H, W, 3) uint8 RGB of a PIL image, upright.
 
     Raises:
-        CorruptFileError: It was opened from a file that cannot be decoded.
+        CorruptFileError: When it was opened from a file that cannot be decoded.
     """
     try:
         return np.asarray(ImageOps.exif_transpose(image).convert('RGB'))

@@ -33,30 +33,30 @@ MAX_CLASSES = 254  # a mask has one byte a pixel, and 255 means ignored
 
 @INFERENCERS.register_module()
 class FewShotInferencer:
-    """Registers classes by a few annotated images and segments them in others::
+    """Registers classes by a few annotated images and segments them in others.
+
+    Images go through the test pipelines of the config, so results are those of an evaluation. A method that learns
+    nothing needs no checkpoint: ``FewShotInferencer('prototype/lite0_pascal')``; a model that is built already is used
+    as it is: ``FewShotInferencer(config, model=model)``. Its use::
 
         inferencer = FewShotInferencer('msanet/lite0_pascal_1shot', 'meta_learner.pth')
         gear = inferencer.register('gear', ['a.jpg', 'b.jpg'], ['a.png', dict(box=(40, 30, 200, 180))])
         for result in inferencer.stream('photos', gear, out_dir='found'):
             print(result.name, result.mask.sum())
 
-    Images go through the test pipelines of the config, so results are those of an evaluation. A method that learns
-    nothing needs no checkpoint: ``FewShotInferencer('prototype/lite0_pascal')``; a model that is built already is used
-    as it is: ``FewShotInferencer(config, model=model)``.
-
     Args:
-        config (str | Path | Config, optional): config of stage 2: its path, itself, or a name below ``configs``. With
+        config (str | Path | Config, optional): Config of stage 2: its path, itself, or a name below ``configs``. With
             ``model`` it gives the test pipelines alone, and ``model.cfg`` does where it is left out.
-        checkpoint (str | Path, optional): file that training wrote, such as ``meta_learner.pth``; None or 'none' for a
+        checkpoint (str | Path, optional): File that training wrote, such as ``meta_learner.pth``; None or 'none' for a
             method that learns nothing.
-        device (str, optional): such as 'cuda:0' or 'cpu'. Defaults to a GPU where there is one, to where ``model`` is.
-        show_progress (bool): show a progress bar. Defaults to True.
-        model (nn.Module, optional): a built FewShotSegmentor; it is put into eval mode.
+        device (str, optional): Such as 'cuda:0' or 'cpu'. Defaults to a GPU where there is one, to where ``model`` is.
+        show_progress (bool): Show a progress bar. Defaults to True.
+        model (nn.Module, optional): A built FewShotSegmentor; it is put into eval mode.
 
     Raises:
-        FileNotFoundError: when config, checkpoint or pre-trained weights are missing.
-        TypeError: when ``model`` is no FewShotSegmentor, or the arguments contradict each other.
-        ValueError: when the checkpoint is missing or of another model, or the config cannot segment single images.
+        FileNotFoundError: When config, checkpoint or pre-trained weights are missing.
+        TypeError: When ``model`` is no FewShotSegmentor, or the arguments contradict each other.
+        ValueError: When the checkpoint is missing or of another model, or the config cannot segment single images.
     """
 
     def __init__(
@@ -85,12 +85,12 @@ class FewShotInferencer:
         """Encode the supports of a class, once for any number of images.
 
         Args:
-            name (str): what results call the class.
-            images: one or K images: path, (H, W, 3) uint8 RGB array, PIL image. Sizes may differ.
-            masks: one or K annotations in pixels of the image, see :func:`mmfss.apis.support_masks.support_mask`.
+            name (str): What results call the class.
+            images (ImageLike | Sequence[ImageLike]): One or K paths, (H, W, 3) uint8 RGB arrays or PIL images.
+            masks (object): One or K annotations in pixels of the image, see :mod:`mmfss.apis.support_masks`.
 
         Raises:
-            FileNotFoundError, TypeError, ValueError: when an image or a mask is missing, unreadable or does not fit.
+            FileNotFoundError, TypeError, ValueError: When an image or a mask is missing, unreadable or does not fit.
         """
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f'the name of a class is a text, not {name!r}')
@@ -121,8 +121,8 @@ class FewShotInferencer:
         """Refuse what this model cannot use.
 
         Raises:
-            TypeError: when it is no registered class.
-            ValueError: when another model made it.
+            TypeError: When it is no registered class.
+            ValueError: When another model made it.
         """
         if not isinstance(registered, RegisteredClass):
             raise TypeError(
@@ -187,24 +187,24 @@ class FewShotInferencer:
         Everything that can be checked beforehand is checked by this call, before the first result.
 
         Args:
-            images: one or a list of: path of an image or video, folder, glob, (H, W, 3) uint8 RGB array, PIL image.
-            banks: one or N registered classes.
-            batch_size (int): images that the network sees at once. Defaults to 4.
-            threshold (float): a pixel belongs to the class of the highest probability where that is at least so much,
+            images (object): One or several: path of image or video, folder, glob, RGB uint8 array (H, W, 3), PIL image.
+            banks (RegisteredClass | Sequence[RegisteredClass]): One or N registered classes.
+            batch_size (int): Images that the network sees at once. Defaults to 4.
+            threshold (float): A pixel belongs to the class of the highest probability where that is at least so much,
                 else to the background; 0..1. Defaults to 0.5, an evaluation's decision.
-            out_dir (str | Path, optional): write masks, overlays, videos and COCO's JSON there, see
+            out_dir (str | Path, optional): Write masks, overlays, videos and COCO's JSON there, see
                 :class:`mmfss.apis.writer.ResultWriter`.
-            show (bool): show each overlay in a window until a key is pressed. Defaults to False.
-            skip_existing (bool): leave out images that an earlier run into ``out_dir`` finished with the same model,
+            show (bool): Show each overlay in a window until a key is pressed. Defaults to False.
+            skip_existing (bool): Leave out images that an earlier run into ``out_dir`` finished with the same model,
                 banks and threshold; they give no result here, and stay in the JSON. Defaults to False.
-            formats (Sequence[str]): what to write: 'png', 'coco', 'labelme', 'yolo'. Defaults to the first two.
+            formats (Sequence[str]): What to write: 'png', 'coco', 'labelme', 'yolo'. Defaults to the first two.
 
         Yields:
-            SegmentationResult: of each image, in order.
+            SegmentationResult: Of each image, in order.
 
         Raises:
-            FileNotFoundError, TypeError, ValueError: about the input.
-            OSError: when a file cannot be written; what is finished stays.
+            FileNotFoundError, TypeError, ValueError: When the input is missing, unreadable or not an image.
+            OSError: When a file cannot be written; what is finished stays.
         """
         classes = self._check_classes(banks)
         if not 0 <= threshold <= 1:

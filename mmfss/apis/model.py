@@ -40,7 +40,7 @@ def ready_model(
     """The model that the arguments of :class:`FewShotInferencer` describe, with its fingerprint, and its config.
 
     Raises:
-        FileNotFoundError, TypeError, ValueError: see there.
+        FileNotFoundError, TypeError, ValueError: When they do not fit, see there.
     """
     if model is None:
         if config is None or isinstance(config, nn.Module):
@@ -69,12 +69,13 @@ def build_model(cfg: Config, checkpoint: str | Path | None, device: str | None) 
     """The model of a config with its weights, without what inference does not need.
 
     Args:
-        cfg (Config): of stage 2.
-        checkpoint (str | Path, optional): its file; None or 'none' for a method that learns nothing.
-        device (str, optional): where it goes.
+        cfg (Config): Of stage 2.
+        checkpoint (str | Path, optional): Its file; None or 'none' for a method that learns nothing.
+        device (str, optional): Where it goes.
 
     Raises:
-        FileNotFoundError, ValueError: see :func:`mmfss.engine.model_loading.load_model`; or there is no such device.
+        FileNotFoundError, ValueError: When the model cannot be loaded (:func:`mmfss.engine.model_loading.load_model`),
+            or there is no such device.
     """
     _check_device(device)
     cfg = Config(cfg.to_dict(), filename=cfg.filename)
@@ -117,10 +118,10 @@ class Geometry:
     loads annotations. Left out are weak annotations, and judging at network size: results have the original size.
 
     Args:
-        cfg (Config): with ``test_dataloader.dataset.query_pipeline`` and ``support_pipeline``.
+        cfg (Config): With ``test_dataloader.dataset.query_pipeline`` and ``support_pipeline``.
 
     Raises:
-        ValueError: when the pipelines are missing or do not load an image first.
+        ValueError: When the pipelines are missing or do not load an image first.
     """
 
     def __init__(self, cfg: Config) -> None:

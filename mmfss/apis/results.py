@@ -20,12 +20,12 @@ class SegmentationResult:
     """One segmented image.
 
     Attributes:
-        name (str): unique among the results of a call; files are called so.
+        name (str): Unique among the results of a call; files are called so.
         mask (np.ndarray): (H, W) uint8, 0 background, i the i-th class.
         scores (np.ndarray): (N, H, W) float16, probability of each class against background, at original size.
-        class_names (tuple[str, ...]): the N classes.
+        class_names (tuple[str, ...]): The N classes.
         image (np.ndarray): (H, W, 3) uint8 RGB, the image itself.
-        source (str): path of the file, of a video with '#' and the frame's index; '' for images that are no files.
+        source (str): Path of the file, of a video with '#' and the frame's index; '' for images that are no files.
     """
 
     name: str

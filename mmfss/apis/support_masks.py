@@ -23,7 +23,7 @@ def support_mask(annotation, shape: tuple[int, int], image: str, path: str | Non
     """Labels of one support.
 
     Args:
-        annotation: One of
+        annotation (str | Path | np.ndarray | Image | dict): One of
 
             - a mask: path of an image file, (H, W) array, PIL image. Either black and white (0 and 255), or indices
               (0 and 1), where 255 besides 1 is a pixel to leave out, as in VOC. A mask of 255 alone is all object;
@@ -41,9 +41,10 @@ def support_mask(annotation, shape: tuple[int, int], image: str, path: str | Non
         np.ndarray: (H, W) uint8.
 
     Raises:
-        FileNotFoundError: There is no such mask.
-        TypeError: It is none of these.
-        ValueError: The mask is unreadable, of another size, empty, or of several values; or coordinates miss the image.
+        FileNotFoundError: When there is no such mask.
+        TypeError: When it is none of these.
+        ValueError: When the mask is unreadable, of another size, empty, or of several values; or coordinates miss the
+            image.
     """
     annotation = tool_labels(annotation, shape, path)
     if isinstance(annotation, dict) and 'mask' not in annotation:

@@ -18,17 +18,17 @@ def tool_labels(annotation: Any, shape: tuple[int, int], path: str | None) -> An
     """Labels of what an annotation tool wrote; anything else as it was given, without a label that it does not need.
 
     Args:
-        annotation: Of :func:`mmfss.apis.support_masks.support_mask`. A file of labelme, COCO, YOLO, CVAT, Pascal VOC or
-            numpy, or such a file's content, a COCO annotation or an RLE in memory; as ``dict(mask=..., label='cat')``
-            where it has several labels.
-        shape: Height and width of the image.
-        path: The image's file, by whose name it is found in files of many images.
+        annotation (Any): Of :func:`mmfss.apis.support_masks.support_mask`. A file of labelme, COCO, YOLO, CVAT, Pascal
+            VOC or numpy, or such a file's content, a COCO annotation or an RLE in memory; as ``dict(mask=...,
+            label='cat')`` where it has several labels.
+        shape (tuple[int, int]): Height and width of the image.
+        path (str, optional): The image's file, by whose name it is found in files of many images.
 
     Returns:
         (H, W) uint8 of 0, 1 and 255, or the annotation itself.
 
     Raises:
-        AnnotationError: A ValueError, see :func:`mmfss.datasets.annotations.read_annotation`.
+        AnnotationError: When it cannot be used, see :func:`mmfss.datasets.annotations.read_annotation`.
     """
     source, label, options = annotation, None, {}
     if isinstance(annotation, dict) and 'mask' in annotation:

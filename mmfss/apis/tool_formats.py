@@ -18,7 +18,7 @@ def check_formats(formats: Sequence[str]) -> tuple[str, ...]:
     """The formats, each once.
 
     Raises:
-        ValueError: One is not known.
+        ValueError: When one is not known.
     """
     formats = (formats,) if isinstance(formats, str) else tuple(dict.fromkeys(formats))
     unknown = [name for name in formats if name not in FORMATS]
@@ -37,13 +37,13 @@ def write_tool_files(root: Path, result: SegmentationResult, formats: Sequence[s
     """Write an image's result in the formats of tools, each separate part of a class as one outline.
 
     Args:
-        root: Folder of the results.
-        result: What was found.
-        formats: Of :data:`FORMATS`; 'png' and 'coco' are not written here.
-        cure: Last sentence of errors.
+        root (Path): Folder of the results.
+        result (SegmentationResult): What was found.
+        formats (Sequence[str]): Of :data:`FORMATS`; 'png' and 'coco' are not written here.
+        cure (str): Last sentence of errors.
 
     Raises:
-        OSError: A file cannot be written.
+        OSError: When a file cannot be written.
     """
     for path in tool_files(root, result.name, formats):
         if path.suffix == '.txt':
@@ -61,7 +61,7 @@ def write_class_names(root: Path, names: Sequence[str], formats: Sequence[str], 
     """Write ``yolo/data.yaml`` and ``yolo/classes.txt`` where YOLO is among the formats.
 
     Raises:
-        OSError: A file cannot be written.
+        OSError: When a file cannot be written.
     """
     if 'yolo' in formats:
         atomic_write_text(yolo_data(names, 'images'), root / 'yolo' / 'data.yaml', cure)

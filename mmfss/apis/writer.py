@@ -36,14 +36,14 @@ class ResultWriter:
     its files are there; ``annotations.json`` is made of it by :meth:`close`, so it holds earlier runs' images too.
 
     Args:
-        out_dir (str | Path): the folder; :meth:`make_folder` makes it.
-        class_names (Sequence[str]): the N classes.
-        settings (str): digest of whatever else decides about the result (model, banks, threshold).
-        formats (Sequence[str]): of 'png', 'coco', 'labelme' and 'yolo', see :mod:`mmfss.apis.tool_formats`. Masks and
+        out_dir (str | Path): The folder; :meth:`make_folder` makes it.
+        class_names (Sequence[str]): The N classes.
+        settings (str): Digest of whatever else decides about the result (model, banks, threshold).
+        formats (Sequence[str]): Of 'png', 'coco', 'labelme' and 'yolo', see :mod:`mmfss.apis.tool_formats`. Masks and
             overlays are always written, 'coco' is ``annotations.json``. Defaults to 'png' and 'coco'.
 
     Raises:
-        ValueError: when the folder holds results of other classes, or there is no such format.
+        ValueError: When the folder holds results of other classes, or there is no such format.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class ResultWriter:
         """Make the folder, before long work starts.
 
         Raises:
-            OSError: when it cannot be made.
+            OSError: When it cannot be made.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -100,7 +100,7 @@ class ResultWriter:
         """Write mask and overlay, then note that they are there.
 
         Raises:
-            OSError: when that fails; the message names the file, finished files stay.
+            OSError: When that fails; the message names the file, finished files stay.
         """
         mask_path, overlay_path = self.files(result.name)
         image, png = Image.fromarray(result.mask, mode='P'), io.BytesIO()
@@ -136,7 +136,7 @@ class ResultWriter:
         """The overlays of a video's frames as ``overlays/VIDEO.mp4``.
 
         Raises:
-            OSError: when it cannot be written.
+            OSError: When it cannot be written.
         """
         folder = self.root / 'overlays' / video.name
         path = folder.with_suffix('.mp4') if '.' not in video.name else folder.with_name(f'{video.name}.mp4')
@@ -170,7 +170,7 @@ class ResultWriter:
         """Make ``annotations.json`` of all that is finished, and the lists of class names that formats need.
 
         Raises:
-            OSError: when they cannot be written; the next run makes them.
+            OSError: When they cannot be written; the next run makes them.
         """
         write_class_names(self.root, self.class_names, self.formats, CURE)
         path = self.root / 'annotations.json'

@@ -93,7 +93,7 @@ def check_fold(variant: Variant, fold: int | None) -> None:
     """Refuse a fold that the data set does not have.
 
     Raises:
-        ConversionError: Says which there are.
+        ConversionError: When the data set has no such fold; the message says which there are.
     """
     name, kind, _ = RELEASED_DATASETS[variant.dataset]
     init_default_scope('mmfss')

@@ -87,7 +87,7 @@ def index_histogram(mask: Image.Image) -> np.ndarray:
     """(256,) pixels of each index of an open mask.
 
     Raises:
-        ValueError: It is no index image.
+        ValueError: When it is no index image.
     """
     if mask.mode not in ('P', 'L'):
         raise ValueError(
@@ -108,15 +108,15 @@ def load_class_index(
     Several processes may call this at once: one reads, the others wait for it.
 
     Args:
-        files: (name, image path, mask path) of each entry, in list order.
-        data_root: The index is kept in ``<data_root>/.mmfss_cache``, or in ``$MMFSS_CACHE``
+        files (Sequence[Entry]): (name, image path, mask path) of each entry, in list order.
+        data_root (str, optional): The index is kept in ``<data_root>/.mmfss_cache``, or in ``$MMFSS_CACHE``
             (default ``~/.cache/mmfss``) when the data root cannot be written.
-        workers: Reading threads. Defaults to twice the number of cores, at most 32.
-        histogram: A named function that counts the values of an open mask, (256,).
+        workers (int, optional): Reading threads. Defaults to twice the number of cores, at most 32.
+        histogram (Histogram): A named function that counts the values of an open mask, (256,).
 
     Raises:
-        FileNotFoundError: An image or mask of the list is missing.
-        ValueError: A mask cannot be read as an index image.
+        FileNotFoundError: When an image or mask of the list is missing.
+        ValueError: When a mask cannot be read as an index image.
     """
     key = content_key(files, histogram.__name__)
     places = [_user_cache()]
@@ -254,7 +254,7 @@ def _acquire(lock: FileLock) -> None:
     """Wait for the process that reads the masks, and say so; not for ever, since it may have been stopped.
 
     Raises:
-        filelock.Timeout: An OSError; the lock was never free.
+        filelock.Timeout: When the lock was never free; it is an OSError.
     """
     try:
         lock.acquire(timeout=TELL_AFTER)

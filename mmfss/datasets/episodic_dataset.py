@@ -55,7 +55,7 @@ class EpisodicDataset(Dataset):
         lazy_init (bool): Whether to wait with reading lists until the first use.
 
     Raises:
-        ValueError: Episodes cannot be drawn or a list was made for other data or shots.
+        ValueError: When episodes cannot be drawn, or a list was made for other data or shots.
     """
 
     def __init__(

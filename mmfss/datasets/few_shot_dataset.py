@@ -54,8 +54,8 @@ class FewShotSegDataset(FoldClasses, BaseSegDataset):
         **kwargs: Further arguments of :class:`mmseg.datasets.BaseSegDataset`.
 
     Raises:
-        FileNotFoundError: The data root, the list, an image or a mask is missing.
-        ValueError: There is no such fold; a mask that does not fit its image or the classes.
+        FileNotFoundError: When the data root, the list, an image or a mask is missing.
+        ValueError: When there is no such fold, or a mask does not fit its image or the classes.
     """
 
     list_hint = ''  # where the lists of a benchmark come from, for the error about a missing one
@@ -215,8 +215,10 @@ class FewShotSegDataset(FoldClasses, BaseSegDataset):
         return self._positions[self.candidates(class_id)]
 
     def pool(self, class_id: int, without: int) -> np.ndarray:
-        """Positions in the whole list, before filtering, of images in which ``class_id`` covers the candidate area and
-        ``without`` does not occur: supports of a wrong class."""
+        """Supports of a wrong class: positions in the whole list, before filtering.
+
+        Those images in which ``class_id`` covers the candidate area and ``without`` does not occur.
+        """
         index = self._index
         fits = (index.areas(class_id) >= self.candidate_area) & (index.areas(without) == 0)
         return np.flatnonzero(fits & (index.image_sizes != UNREADABLE).all(axis=1))
@@ -242,7 +244,7 @@ class FewShotSegDataset(FoldClasses, BaseSegDataset):
         """A fresh results dict of an entry of the whole list.
 
         Returns:
-            dict: name, position, img_path, seg_map_path, class_ids (classes of the phase that
+            dict: Name, position, img_path, seg_map_path, class_ids (classes of the phase that
             occur, any area) and the keys that mmseg's loading needs.
         """
         image, mask = self._paths(self.name(position))

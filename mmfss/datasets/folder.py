@@ -50,8 +50,8 @@ class FolderFewShotDataset(MappedFewShotDataset):
         **kwargs: See :class:`FewShotSegDataset`.
 
     Raises:
-        FileNotFoundError: The root, a split file, a class folder or a mask is missing.
-        ValueError: A class is named twice, or both or neither of ``novel_classes`` and ``splits`` are given.
+        FileNotFoundError: When the root, a split file, a class folder or a mask is missing.
+        ValueError: When a class is named twice, or both or neither of ``novel_classes`` and ``splits`` are given.
     """
 
     def __init__(
@@ -174,7 +174,7 @@ class FSS1000Dataset(FolderFewShotDataset):
         **kwargs: See :class:`FolderFewShotDataset`.
 
     Raises:
-        ValueError: A file does not hold as many classes as published.
+        ValueError: When a file does not hold as many classes as published.
     """
 
     def __init__(self, *, data_root: str, splits: str | dict = 'splits', **kwargs) -> None:
@@ -201,12 +201,12 @@ def read_class_list(path: str, what: str = 'class list', entry: str = 'class nam
     """Names of a text file, one a line.
 
     Args:
-        path: The file.
-        what: What it is, for the error.
-        entry: What a line holds.
+        path (str): The file.
+        what (str): What it is, for the error.
+        entry (str): What a line holds.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: When there is no such file.
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f'The {what} {path} does not exist. It holds one {entry} a line.')

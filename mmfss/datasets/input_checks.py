@@ -35,14 +35,14 @@ def read_names(ann_file: str, images: str, suffix: str, hint: str = '') -> list[
     """Image names of a list (one a line, without suffix), or of a folder sorted by name.
 
     Args:
-        ann_file: The list; empty: the folder is listed.
-        images: Folder of the images.
-        suffix: Ending of their names.
-        hint: Says in the error for a missing list where lists come from.
+        ann_file (str): The list; empty: the folder is listed.
+        images (str): Folder of the images.
+        suffix (str): Ending of their names.
+        hint (str): Says in the error for a missing list where lists come from.
 
     Raises:
-        FileNotFoundError: There is no such list.
-        ValueError: It is empty or holds a name twice.
+        FileNotFoundError: When there is no such list.
+        ValueError: When it is empty or holds a name twice.
     """
     if not ann_file:
         names = sorted(f[: -len(suffix)] for f in os.listdir(images) if f.endswith(suffix))
@@ -69,9 +69,9 @@ def check_masks(index: ClassIndex, files: Sequence[Entry], num_classes: int) -> 
     """Refuse masks with labels outside the classes or of another size than their image.
 
     Args:
-        index: Label counts and sizes of the list.
-        files: (name, image path, mask path) of each entry of the list.
-        num_classes: Number of classes with background; 255 is allowed besides.
+        index (ClassIndex): Label counts and sizes of the list.
+        files (Sequence[Entry]): (name, image path, mask path) of each entry of the list.
+        num_classes (int): Number of classes with background; 255 is allowed besides.
     """
     values = np.unique(index.labels)
     strange = values[(values >= num_classes) & (values != IGNORE)]

@@ -65,7 +65,7 @@ def with_weak_annotation(transforms: Sequence, annotation: str | dict) -> list:
         list: The transforms and the new one.
 
     Raises:
-        ValueError: The pipeline loads no mask, or holds a WeakAnnotation already.
+        ValueError: When the pipeline loads no mask, or holds a WeakAnnotation already.
     """
     options = dict(kind=annotation) if isinstance(annotation, str) else dict(annotation)
     options.pop('type', None)

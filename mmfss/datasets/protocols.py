@@ -74,9 +74,9 @@ class EpisodeProtocol:
         min_images (int): Classes with fewer candidate images are left out. Defaults to 0.
 
     Attributes:
-        name: Short name for logs and results.
-        missing_classes_as_zero: Whether a class that is never drawn counts as IoU 0.
-        distinct_supports: Whether the K supports of an episode differ from each other.
+        name (str): Short name for logs and results.
+        missing_classes_as_zero (bool): Whether a class that is never drawn counts as IoU 0.
+        distinct_supports (bool): Whether the K supports of an episode differ from each other.
     """
 
     name = ''
@@ -100,7 +100,7 @@ class EpisodeProtocol:
             shots (int): K.
 
         Raises:
-            ValueError: A class has candidates, but too few for K supports and a query.
+            ValueError: When a class has candidates, but too few for K supports and a query.
         """
         classes = self._drawable(dataset, shots)
         self.prepare(dataset, classes)
@@ -121,8 +121,10 @@ class EpisodeProtocol:
         return drawn
 
     def eval_classes(self, dataset) -> tuple[int, ...]:
-        """Classes that results are about, ascending: all of the phase but what ``min_images``
-        leaves out. A class without any image stays in, and is reported as never drawn."""
+        """Classes that results are about, ascending: all of the phase but what ``min_images`` leaves out.
+
+        A class without any image stays in, and is reported as never drawn.
+        """
         return tuple(c for c in dataset.phase_class_ids if len(dataset.candidates(c)) >= self.min_images)
 
     def _drawable(self, dataset, shots: int) -> tuple[int, ...]:

@@ -21,17 +21,17 @@ def wrong_supports(
 
     Args:
         dataset (FewShotSegDataset): Gives classes and the pool of images.
-        class_ids: (E,) the true classes.
-        queries: (E,) positions of the queries, never drawn as supports.
-        shots: K.
-        list_hash: Hash of the episodes.
-        kind: 'wrong_novel' or 'base'.
+        class_ids (np.ndarray): (E,) the true classes.
+        queries (np.ndarray): (E,) positions of the queries, never drawn as supports.
+        shots (int): K.
+        list_hash (str): Hash of the episodes.
+        kind (str): 'wrong_novel' or 'base'.
 
     Returns:
-        tuple: classes of the supports (E,), their positions (E, K).
+        tuple: Classes of the supports (E,), their positions (E, K).
 
     Raises:
-        ValueError: For some class no other class has enough images.
+        ValueError: When for some class no other class has enough images.
     """
     kinds = dict(wrong_novel=dataset.novel_class_ids, base=dataset.base_class_ids)[kind]
     pools = {}

@@ -39,14 +39,14 @@ class FoldState:
     """What of a fold is done: a small JSON file, written whole or not at all.
 
     Args:
-        path: The file.
-        cfg: The fold's config.
-        cfg_options: ``KEY=VALUE`` texts on top of it.
-        learns: Whether there is anything to train. Else there is no checkpoint, results depend on the files that the
-            config names, and those of another config are forgotten: they cost no training.
+        path (Path): The file.
+        cfg (Config): The fold's config.
+        cfg_options (Sequence[str]): ``KEY=VALUE`` texts on top of it.
+        learns (bool): Whether there is anything to train. Else there is no checkpoint, results depend on the files that
+            the config names, and those of another config are forgotten: they cost no training.
 
     Raises:
-        ValueError: The file tells of a training with another config.
+        ValueError: When the file is about a training with another config.
     """
 
     def __init__(self, path: Path, cfg: Config, cfg_options: Sequence[str], learns: bool = True) -> None:
@@ -66,14 +66,14 @@ class FoldState:
                 known = facts.get('made_of')
             except (json.JSONDecodeError, AttributeError) as error:
                 raise ValueError(
-                    f'{path} cannot be read ({error}): remove it, and finished work is looked for anew.'
+                    f'{path} cannot be read ({error}): remove it, and finished work is searched for again.'
                 ) from error
             if known == self._made_of:
                 self._facts = facts
             elif learns:
                 raise ValueError(
-                    f'{path} tells of a training with another config or other --cfg-options. Choose '
-                    'another --work-root, or remove that file and the work dir to train anew.'
+                    f'{path} is about a training with another config or other --cfg-options. Choose '
+                    'another --work-root, or remove that file and the work dir to train again.'
                 )
 
     @property
@@ -129,7 +129,7 @@ def all_folds(cfg: Config) -> range:
         cfg (Config): Of either stage.
 
     Raises:
-        ValueError: Its test data are of no data set with folds.
+        ValueError: When its test data are of no data set with folds.
     """
     source = cfg.get('test_dataloader', {}).get('dataset')
     while source is not None:
@@ -158,9 +158,9 @@ def summary(config: str, reports: Mapping[Variant, Mapping[int, dict]], outputs:
     """All folds of all variants as one JSON-ready dict.
 
     Args:
-        config: What was trained.
-        reports: Variant -> fold -> result report, with ``path``.
-        outputs: Which outputs to take, those that were measured.
+        config (str): What was trained.
+        reports (Mapping[Variant, Mapping[int, dict]]): Variant -> fold -> result report, with ``path``.
+        outputs (Sequence[str]): Which outputs to take, those that were measured.
 
     Returns:
         dict: ``variants[key].outputs[name]`` holds ``mIoU`` and ``FB-IoU`` of each fold, their deviations over runs and

@@ -21,20 +21,20 @@ def load_model(cfg: Config, checkpoint: str | None, device: str | None = None) -
     """Build ``cfg.model`` with the weights of a checkpoint, every one that it takes.
 
     Args:
-        cfg (Config): of stage 2. With a checkpoint ``model.base_checkpoint`` is not read: the file holds the base
+        cfg (Config): Of stage 2. With a checkpoint ``model.base_checkpoint`` is not read: the file holds the base
             learner.
-        checkpoint (str, optional): file written by training or a converter; of a method that learns nothing any
+        checkpoint (str, optional): File written by training or a converter; of a method that learns nothing any
             checkpoint with its backbone. None or 'none': a method that learns nothing, with what ``init_weights``
             loads, ImageNet's weights or a base learner's.
-        device (str, optional): where the model goes. Defaults to mmengine's choice: a GPU where there is one.
+        device (str, optional): Where the model goes. Defaults to mmengine's choice: a GPU where there is one.
 
     Returns:
-        tuple[nn.Module, Mapping]: the model in eval mode, which knows its config as ``model.cfg``, and the ``meta`` of
+        tuple[nn.Module, Mapping]: The model in eval mode, which knows its config as ``model.cfg``, and the ``meta`` of
         the checkpoint, or of the base learner that was loaded.
 
     Raises:
-        FileNotFoundError: when there is no such file.
-        ValueError: when its weights are not those of the config's model, saying in what they differ; or when the model
+        FileNotFoundError: When there is no such file.
+        ValueError: When its weights are not those of the config's model, saying in what they differ; or when the model
             cannot do without a checkpoint.
     """
     without = without_checkpoint(checkpoint)
@@ -64,11 +64,11 @@ def load_test_episodes(cfg: Config, meta: Mapping | None = None) -> EpisodicData
     """The episodes that ``tools/test.py`` judges.
 
     Args:
-        cfg (Config): of stage 2.
+        cfg (Config): Of stage 2.
         meta (Mapping, optional): ``meta`` of the checkpoint that will segment them.
 
     Raises:
-        ValueError: when the config has no test episodes, or the model was trained on another fold or on other classes.
+        ValueError: When the config has no test episodes, or the model was trained on another fold or on other classes.
     """
     config = cfg.get('test_dataloader', {}).get('dataset', {})
     if type_name(config) != 'EpisodicDataset':

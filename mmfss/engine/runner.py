@@ -26,8 +26,8 @@ class FewShotRunner(Runner):
         """As mmengine's; a test without a checkpoint takes the pre-trained weights that the config names.
 
         Raises:
-            ValueError: The method has learned weights, or its backbone would get none.
-            FileNotFoundError: The pre-trained weights are missing.
+            ValueError: When the method has learned weights, or its backbone would get none.
+            FileNotFoundError: When the pre-trained weights are missing.
         """
         super().load_or_resume()
         if self._has_loaded or isinstance(self._train_loop, BaseLoop):

@@ -43,7 +43,7 @@ def check_needs_no_checkpoint(model: nn.Module, cfg: Config) -> None:
         cfg (Config): Its config, for the message.
 
     Raises:
-        ValueError: The method has learned weights, or its backbone gets none; one line that says what to give.
+        ValueError: When the method has learned weights, or its backbone gets none; one line that says what to give.
     """
     name = cfg.filename or 'this config'
     if has_learned_weights(model):

@@ -28,7 +28,7 @@ def confusion(pred: np.ndarray, label: np.ndarray, ignore_index: int = 255) -> n
             positives.
 
     Raises:
-        ValueError: If the shapes differ or a value is neither 0 nor 1.
+        ValueError: When the shapes differ or a value is neither 0 nor 1.
     """
     if pred.shape != label.shape:
         raise ValueError(

@@ -21,7 +21,7 @@ def resolve_config(name: str | Path) -> Path:
         Path: The file.
 
     Raises:
-        FileNotFoundError: With the places that were tried.
+        FileNotFoundError: When there is no such file; the message lists the places that were tried.
     """
     tried = [Path(name), _PACKAGE.parent / name, _PACKAGE / '.mim' / name]
     for path in tried:

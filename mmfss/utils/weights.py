@@ -40,7 +40,7 @@ def read_checkpoint(path: str | os.PathLike, *, plain: bool = False, hold: bool 
 
     Raises:
         FileNotFoundError: When there is no such file.
-        Exception: Whatever torch raises for a file that is none of its own.
+        Exception: When torch cannot read the file: whatever torch raises.
     """
     path = str(path)
     if is_missing(path):

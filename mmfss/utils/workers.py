@@ -27,8 +27,8 @@ class WorkerDied(RuntimeError):
     """A worker process ended in the middle of an item.
 
     Args:
-        items: Names of the items that it may have been; one, as a rule.
-        how: How it ended, in words.
+        items (list[str]): Names of the items that it may have been; one, as a rule.
+        how (str): How it ended, in words.
     """
 
     def __init__(self, items: list[str], how: str) -> None:
@@ -52,18 +52,18 @@ def run_in_workers(
     Closing the iterator, an error and Ctrl-C stop what has not begun; what is being worked on is finished.
 
     Args:
-        function: Of a module, so that processes can find it.
-        items: What to work on.
-        workers: Processes, None for one a core, 0 for this process alone.
-        name_of: How an error calls an item. Called in this process.
-        initializer: Called once in each process.
+        function (Callable[[Item], Result]): Of a module, so that processes can find it.
+        items (Iterable[Item]): What to work on.
+        workers (int, optional): Processes, None for one a core, 0 for this process alone.
+        name_of (Callable[[Item], str]): How an error calls an item. Called in this process.
+        initializer (Callable[[], None], optional): Called once in each process.
 
     Yields:
         Result: Of each item.
 
     Raises:
-        WorkerDied: A process was killed; names the item.
-        Exception: What ``function`` raised for the first item that failed.
+        WorkerDied: When a process was killed; names the item.
+        Exception: When ``function`` failed for an item: what it raised for the first one.
     """
     items = list(items)
     workers = (os.cpu_count() or 1) if workers is None else workers

@@ -97,7 +97,7 @@ def test_the_learned_backbone_is_trained_and_tested_without_a_stale_cache():
     inputs, samples = toys.episodes(2), toys.samples(2, (41, 41))
     with torch.no_grad():
         before = model(inputs)['final']
-    optimizer = torch.optim.SGD(model.backbone.parameters(), lr=1e-3)
+    optimizer = torch.optim.SGD(model.backbone.parameters(), lr=1e-7)
     model.train().parse_losses(model.loss(inputs, samples))[0].backward()
     optimizer.step()
     with torch.no_grad():

@@ -32,8 +32,8 @@ def find_pairs(root: Path, image_suffix: str, mask_suffix: str) -> dict[str, lis
     """Image and mask paths of each class, numbers in order.
 
     Raises:
-        FileNotFoundError: The folder or a mask is missing.
-        ValueError: There is no class folder with an image.
+        FileNotFoundError: When the folder or a mask is missing.
+        ValueError: When there is no class folder with an image.
     """
     if not root.is_dir():
         raise FileNotFoundError(f'there is no folder {root}; set it with --data-root')

@@ -5,7 +5,7 @@ python tools/dataset_converters/coco20i.py --data-root data/coco
 python tools/dataset_converters/coco20i.py --data-root data/coco --year 2017 --overlap last --crowd object
 
 Reads annotations/instances_{train,val}YEAR.json and {train,val}YEAR/*.jpg, writes annotations/{train,val}YEAR/*.png.
-Run it again after an interruption: it goes on.
+After an interruption the same command resumes.
 
 --overlap says which object a pixel of several belongs to: the one of fewest pixels (small), or the last or first in
 the file. --crowd says what a crowd region is where no object is: 255 (ignore), an object of its class (object), or
@@ -30,7 +30,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--json', type=Path, help='one other JSON file to convert; needs --out')
     parser.add_argument('--images', type=Path, help="with --json: the images' folder")
     parser.add_argument('--out', type=Path, help='with --json: folder of the masks to make')
-    parser.add_argument('--no-images', action='store_true', help='do not ask that the images are there')
+    parser.add_argument('--no-images', action='store_true', help='do not require the images to be there')
     parser.add_argument('--any-classes', action='store_true', help="take classes other than COCO's 80")
     parser.add_argument(
         '--without-segmentation',

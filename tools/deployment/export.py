@@ -52,7 +52,7 @@ def parse_args(argv: list[str] | None = None) -> tuple[argparse.Namespace, argpa
         '--shots',
         type=int,
         metavar='K',
-        help='number of supports for good (default: any number, or the one that the shot weights of '
+        help='fixed number of supports (default: any number, or the one that the shot weights of '
         'the model were learnt for)',
     )
     parser.add_argument(

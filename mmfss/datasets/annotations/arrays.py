@@ -21,7 +21,7 @@ def read_npy(path: str | Path) -> AnnotationFile:
     """An array (H, W) of bool, 0/1, 0/255 or class indices.
 
     Raises:
-        AnnotationError: It is cut off, holds Python objects (which could run code), or is no mask.
+        AnnotationError: When it is cut off, holds Python objects (which could run code), or is no mask.
     """
     read_bytes(path)  # a pipe or a folder is refused
     try:
@@ -39,10 +39,10 @@ def array_file(values: np.ndarray, path: str, kind: str, names: tuple[str, ...] 
     """Objects of an index array; 255 is left out where there are other values, else the object.
 
     Args:
-        values: (H, W); a further axis of length 1 is dropped.
-        path: For errors.
-        kind: Of the file.
-        names: Class names by value.
+        values (np.ndarray): (H, W); a further axis of length 1 is dropped.
+        path (str): For errors.
+        kind (str): Of the file.
+        names (tuple[str, ...]): Class names by value.
     """
     shape = values.shape
     if values.ndim == 3 and 1 in (shape[0], shape[2]):
@@ -86,7 +86,7 @@ def read_index_image(path: str | Path) -> AnnotationFile:
     """A PNG (or other lossless image) of class indices, or black and white; VOC's palette gives VOC's names.
 
     Raises:
-        AnnotationError: It is in colours, or cannot be read.
+        AnnotationError: When it is in colours, or cannot be read.
     """
     try:
         with Image.open(path) as image:

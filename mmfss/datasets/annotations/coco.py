@@ -18,11 +18,12 @@ class CocoFile:
     """What a file in COCO's format lists; the segmentations are not looked at yet.
 
     Args:
-        path: Of the file, for errors.
-        names: Class names in the order of their ids.
-        labels: Place of a class by its id, from 1.
-        images: By id, (file name as it stands, height, width); sizes are None where the file has none.
-        annotations: As they stand, in the order of the file.
+        path (str): Of the file, for errors.
+        names (tuple[str, ...]): Class names in the order of their ids.
+        labels (dict[Any, int]): Place of a class by its id, from 1.
+        images (dict[Any, tuple[str, int | None, int | None]]): By id, (file name as it stands, height, width); sizes
+            are None where the file has none.
+        annotations (list[dict]): As they stand, in the order of the file.
     """
 
     path: str
@@ -36,12 +37,12 @@ def read_coco(content: Any, path: Any, *, sizes: bool = False) -> CocoFile:
     """Check the lists of a file and how they refer to each other.
 
     Args:
-        content: The parsed JSON.
-        path: Of the file, for errors.
-        sizes: Refuse images without height and width.
+        content (Any): The parsed JSON.
+        path (Any): Of the file, for errors.
+        sizes (bool): Refuse images without height and width.
 
     Raises:
-        AnnotationError: A list or key is missing, something comes twice, or an annotation names what is not there.
+        AnnotationError: When a list or key is missing, something comes twice, or an annotation names what is not there.
     """
     try:
         categories = sorted(content['categories'], key=lambda category: category['id'])
@@ -100,7 +101,7 @@ def is_crowd(annotation: Mapping) -> bool:
     """COCO's flag, also where a tool wrote it as a text.
 
     Raises:
-        AnnotationError: It is neither yes nor no.
+        AnnotationError: When it is neither yes nor no.
     """
     value = annotation.get('iscrowd')
     value = _FLAGS.get(value.strip().lower(), value) if isinstance(value, str) else value
@@ -113,14 +114,14 @@ def region_of(annotation: Mapping, height: int, width: int, without: str = 'refu
     """The region of an annotation, checked.
 
     Args:
-        annotation: Of the file.
-        height: Of its image.
-        width: Of its image.
-        without: What to do with an annotation that has no segmentation: 'refuse' it, 'skip' it (None is returned),
-            or take its 'box'.
+        annotation (Mapping): Of the file.
+        height (int): Of its image.
+        width (int): Of its image.
+        without (str): What to do with an annotation that has no segmentation: 'refuse' it, 'skip' it (None is
+            returned), or take its 'box'.
 
     Raises:
-        AnnotationError: It cannot be read; the message does not name the annotation.
+        AnnotationError: When it cannot be read; the message does not name the annotation.
     """
     segmentation = annotation.get('segmentation')
     if not has_segmentation(annotation):

@@ -14,14 +14,14 @@ def finite_numbers(values: Any, what: str) -> np.ndarray:
     """Numbers of a file as a flat float array.
 
     Args:
-        values: A list of numbers, or of texts that are numbers.
-        what: What they are, for the error.
+        values (Any): A list of numbers, or of texts that are numbers.
+        what (str): What they are, for the error.
 
     Returns:
         np.ndarray: (N,) float64.
 
     Raises:
-        AnnotationError: One is no number, not finite, or true or false.
+        AnnotationError: When one is no number, not finite, or true or false.
     """
     values = list(values) if isinstance(values, (list, tuple, np.ndarray)) else [values]
     if set(map(type, values)) <= {int, float}:

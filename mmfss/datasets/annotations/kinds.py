@@ -68,8 +68,8 @@ def read_file(path: str | Path) -> AnnotationFile:
     """Read a file of any known format.
 
     Raises:
-        FileNotFoundError: There is none.
-        AnnotationError: It is damaged, or of another kind: names what it looks like, and what is read.
+        FileNotFoundError: When there is none.
+        AnnotationError: When it is damaged, or of another kind: names what it looks like, and what is read.
     """
     name = str(path)
     data = read_bytes(path)
@@ -101,11 +101,11 @@ def read_content(content: Any, path: str) -> AnnotationFile:
     """Read what JSON holds, or what a program has in memory.
 
     Args:
-        content: A labelme or COCO file, a COCO annotation, or an RLE.
-        path: What errors call it.
+        content (Any): A labelme or COCO file, a COCO annotation, or an RLE.
+        path (str): What errors call it.
 
     Raises:
-        AnnotationError: It is something else.
+        AnnotationError: When it is something else.
     """
     if isinstance(content, Mapping):
         if 'shapes' in content:

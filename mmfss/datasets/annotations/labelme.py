@@ -31,11 +31,11 @@ def read_labelme(content: dict, path: str) -> AnnotationFile:
     """Objects of a labelme file.
 
     Args:
-        content: The parsed JSON.
-        path: Of the file, for errors.
+        content (dict): The parsed JSON.
+        path (str): Of the file, for errors.
 
     Raises:
-        AnnotationError: A shape has no label, no points, or a type that labelme does not have.
+        AnnotationError: When a shape has no label, no points, or a type that labelme does not have.
     """
     shapes = content.get('shapes')
     if not isinstance(shapes, list):

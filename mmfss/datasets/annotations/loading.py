@@ -32,8 +32,8 @@ def read_bytes(path: str | Path) -> bytes:
     """The content of a regular file; a pipe would be waited for for ever.
 
     Raises:
-        FileNotFoundError: There is none.
-        AnnotationError: It is a folder or device.
+        FileNotFoundError: When there is none.
+        AnnotationError: When it is a folder or device.
     """
     path = Path(path)
     if not path.exists():
@@ -47,7 +47,7 @@ def load_json(path: str | Path) -> Any:
     """Parsed JSON, whatever it is of.
 
     Raises:
-        AnnotationError: It is cut off, or no JSON.
+        AnnotationError: When it is cut off, or no JSON.
     """
     return parse_json(read_bytes(path), path)
 
@@ -66,7 +66,7 @@ def parse_xml(data: bytes, path: Any) -> Element:
     """Root of an XML file without entities, which can grow to any size or name other files.
 
     Raises:
-        AnnotationError: It is cut off, no XML, or defines entities.
+        AnnotationError: When it is cut off, no XML, or defines entities.
     """
     try:
         return ElementTree.fromstring(data)
@@ -86,7 +86,7 @@ def relative_name(name: str, path: Any) -> str:
     """An image's name with the folders that a file gives it, below whatever folder the images lie in.
 
     Raises:
-        AnnotationError: The name is empty or leads out of that folder.
+        AnnotationError: When the name is empty or leads out of that folder.
     """
     flat = name.replace('\\', '/').strip()
     parts = [part for part in PurePosixPath(flat).parts if part != '.']

@@ -22,11 +22,11 @@ class AnnotatedObject:
     """One object of an image.
 
     Args:
-        label: Name of its class; None for pixels that are left out whatever the class.
-        name: How errors call it, such as 'annotation 17'.
-        paint: Its pixels (H, W) bool from height and width; raises :class:`AnnotationError`.
-        value: 1, or 255 for what is left out.
-        is_box: A box stands for a region that the file does not have.
+        label (str, optional): Name of its class; None for pixels that are left out whatever the class.
+        name (str): How errors call it, such as 'annotation 17'.
+        paint (Painter): Its pixels (H, W) bool from height and width; raises :class:`AnnotationError`.
+        value (int): 1, or 255 for what is left out.
+        is_box (bool): A box stands for a region that the file does not have.
     """
 
     label: str | None
@@ -41,9 +41,9 @@ class AnnotatedImage:
     """The objects of one image.
 
     Args:
-        name: File name as the file has it, with its folders; None where the format has none.
-        size: Height and width as the file has them; None where it has none.
-        objects: In the order of the file.
+        name (str, optional): File name as the file has it, with its folders; None where the format has none.
+        size (tuple[int, int], optional): Height and width as the file has them; None where it has none.
+        objects (tuple[AnnotatedObject, ...]): In the order of the file.
     """
 
     name: str | None
@@ -59,7 +59,7 @@ class AnnotatedImage:
         """The union of the objects of a label, (H, W) uint8: 0, 1, and 255 where pixels are left out.
 
         Raises:
-            AnnotationError: An object cannot be painted (names it), or coordinates are shares of the size.
+            AnnotationError: When an object cannot be painted (names it), or coordinates are shares of the size.
         """
         mask = np.zeros(size, np.uint8)
         for value in (IGNORE, 1):  # an object lies above what is left out
@@ -83,10 +83,11 @@ class AnnotationFile:
     """A file of any format.
 
     Args:
-        path: Of the file, or what it is called in errors.
-        kind: Name of the format.
-        images: Those it knows, one or many.
-        names: Class names by their index, where objects are written with numbers (YOLO, COCO); else empty.
+        path (str): Of the file, or what it is called in errors.
+        kind (str): Name of the format.
+        images (tuple[AnnotatedImage, ...]): Those it knows, one or many.
+        names (tuple[str, ...]): Class names by their index, where objects are written with numbers (YOLO, COCO); else
+            empty.
     """
 
     path: str
@@ -202,13 +203,13 @@ def choose_label(labels: tuple[str, ...], names: tuple[str, ...], label: str | N
     """The label that is meant.
 
     Args:
-        labels: That occur.
-        names: Class names by their index, where there are such.
-        label: Asked for by name or index; None takes the only one.
-        what: Names file and image in errors.
+        labels (tuple[str, ...]): That occur.
+        names (tuple[str, ...]): Class names by their index, where there are such.
+        label (str, optional): Asked for by name or index; None takes the only one.
+        what (str): Names file and image in errors.
 
     Raises:
-        AnnotationError: There is none, several and none asked for, or not that one.
+        AnnotationError: When there is none, several and none asked for, or not that one.
     """
     if not labels:
         raise AnnotationError(f'{what} has no object. Mark it, or leave this support out.')

@@ -19,7 +19,7 @@ def outlines(mask: np.ndarray) -> list[np.ndarray]:
     filling polygons leaves it open.
 
     Args:
-        mask: (H, W) bool.
+        mask (np.ndarray): (H, W) bool.
 
     Returns:
         list: Few corners where that is close, else the exact outline.

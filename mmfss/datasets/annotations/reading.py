@@ -18,19 +18,20 @@ def read_annotation(
     """The mask of one label in one image; several objects of the label are united.
 
     Args:
-        source: Path of a labelme, COCO, YOLO, CVAT, Pascal VOC or ``.npy`` file or of an index image; or a COCO
-            annotation, an RLE, or a file's content in memory.
-        image_name: File name of the image, by which it is found in files of many images; None where it has none.
-        size: Height and width of the image, upright.
-        label: Name (or index) of the class; None takes the only one.
+        source (str | PathLike | Mapping): Path of a labelme, COCO, YOLO, CVAT, Pascal VOC or ``.npy`` file or of an
+            index image; or a COCO annotation, an RLE, or a file's content in memory.
+        image_name (str, optional): File name of the image, by which it is found in files of many images; None where it
+            has none.
+        size (tuple[int, int]): Height and width of the image, upright.
+        label (str, optional): Name (or index) of the class; None takes the only one.
 
     Returns:
         np.ndarray: (H, W) uint8: 0 background, 1 object, 255 left out.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        AnnotationError: A ValueError: the file is of no known kind or damaged, does not know the image, was made for
-            another size, or leaves open which label is meant; names file, reason and cure.
+        FileNotFoundError: When there is no such file.
+        AnnotationError: When the file is of no known kind or damaged, does not know the image, was made for another
+            size, or leaves open which label is meant; names file, reason and cure.
     """
     if isinstance(source, Mapping):
         file = read_content(source, f'the annotation of {image_name or "the image"}')
@@ -44,8 +45,8 @@ def read_annotation(
     if not (mask == 1).any():
         raise AnnotationError(
             f'{file.path}{many} marks no pixel with the label {chosen!r}: its objects are smaller than a pixel (or '
-            'given as shares of the size, not in pixels), or all '
-            'left out (crowds). Mark the object, or leave this support out.'
+            'given as shares of the size, not in pixels), or all left out '
+            '(crowds). Mark the object, or leave this support out.'
         )
     return mask
 
@@ -54,11 +55,11 @@ def find_image(file: AnnotationFile, image_name: str | None) -> AnnotatedImage:
     """The image of a file that is meant: the one whose name, with as many folders as possible, ends alike.
 
     Args:
-        file: Of any format.
-        image_name: Path or name of the image.
+        file (AnnotationFile): Of any format.
+        image_name (str, optional): Path or name of the image.
 
     Raises:
-        AnnotationError: There is none or several.
+        AnnotationError: When there is none or several.
     """
     images = file.images
     if len(images) == 1 and (image_name is None or images[0].name is None or file.kind not in ('COCO', 'CVAT')):
@@ -93,7 +94,7 @@ def check_size(image: AnnotatedImage, size: tuple[int, int], path: str, image_na
     """Refuse an annotation of an image of another size.
 
     Raises:
-        AnnotationError: Names both sizes and what may be the reason.
+        AnnotationError: When they differ; names both sizes and what may be the reason.
     """
     if image.size is None or tuple(image.size) == tuple(size):
         return

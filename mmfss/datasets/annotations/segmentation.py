@@ -27,11 +27,11 @@ class Segmentation:
     """A region that was checked and can be painted.
 
     Args:
-        height: Of the image, pixels.
-        width: Of the image, pixels.
-        polygons: (2N,) each: x, y, x, y, ...; at least three points.
-        rles: Runs (column after column, background first) of other parts.
-        dropped: Polygons of fewer than three points, which cover nothing.
+        height (int): Of the image, pixels.
+        width (int): Of the image, pixels.
+        polygons (tuple[np.ndarray, ...]): (2N,) each: x, y, x, y, ...; at least three points.
+        rles (tuple[Mapping, ...]): Runs (column after column, background first) of other parts.
+        dropped (int): Polygons of fewer than three points, which cover nothing.
     """
 
     height: int
@@ -61,15 +61,15 @@ def read_segmentation(segmentation: Any, height: int, width: int) -> Segmentatio
     """Check COCO's ``segmentation``.
 
     Args:
-        segmentation: Polygons, one flat polygon, an RLE (compressed or not), or a list of RLEs.
-        height: Of the image.
-        width: Of the image.
+        segmentation (Any): Polygons, one flat polygon, an RLE (compressed or not), or a list of RLEs.
+        height (int): Of the image.
+        width (int): Of the image.
 
     Returns:
         Segmentation: Ready to be painted.
 
     Raises:
-        AnnotationError: It is something else, or its numbers cannot be those of an image of this size.
+        AnnotationError: When it is something else, or its numbers cannot be those of an image of this size.
     """
     if isinstance(segmentation, Mapping):
         return Segmentation(height, width, rles=(read_rle(segmentation, height, width),))
@@ -107,7 +107,7 @@ def check_extent(polygons: Sequence[np.ndarray], height: int, width: int) -> Non
     """Refuse polygons (2N,) that cannot belong to an image of this size.
 
     Raises:
-        AnnotationError: A corner is further from the image than the image is large, or nothing lies inside.
+        AnnotationError: When a corner is further from the image than the image is large, or nothing lies inside.
     """
     if not polygons:
         return
@@ -129,15 +129,15 @@ def read_rle(rle: Mapping, height: int, width: int) -> dict:
     """Check an RLE and give it as pycocotools' own.
 
     Args:
-        rle: ``size`` (height, width) and ``counts``, a list of runs or COCO's compressed text.
-        height: Of the image.
-        width: Of the image.
+        rle (Mapping): ``size`` (height, width) and ``counts``, a list of runs or COCO's compressed text.
+        height (int): Of the image.
+        width (int): Of the image.
 
     Returns:
         dict: Compressed, for pycocotools.
 
     Raises:
-        AnnotationError: Its size is another one, or its runs are no runs of this image.
+        AnnotationError: When its size is another one, or its runs are no runs of this image.
     """
     if 'size' not in rle or 'counts' not in rle:
         raise AnnotationError(f'its segmentation is a dict of {sorted(map(str, rle))}; {_WANTED}')

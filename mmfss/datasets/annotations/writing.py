@@ -21,11 +21,11 @@ def labelme_text(
     """A labelme file: a polygon for each separate part of each class.
 
     Args:
-        mask: (H, W) uint8, i is the i-th class of ``names``, from 1.
-        names: Class names.
-        image_path: Path of the image as seen from the file.
-        image: (H, W, 3) uint8 RGB to put into the file, for images that are no files.
-        digits: Of coordinates.
+        mask (np.ndarray): (H, W) uint8, i is the i-th class of ``names``, from 1.
+        names (Sequence[str]): Class names.
+        image_path (str): Path of the image as seen from the file.
+        image (np.ndarray, optional): (H, W, 3) uint8 RGB to put into the file, for images that are no files.
+        digits (int): Of coordinates.
 
     Returns:
         str: JSON.

@@ -15,11 +15,11 @@ def read_xml(root: Element, path: str) -> AnnotationFile:
     """Objects of an XML file.
 
     Args:
-        root: The parsed XML.
-        path: Of the file, for errors.
+        root (Element): The parsed XML.
+        path (str): Of the file, for errors.
 
     Raises:
-        AnnotationError: It is neither CVAT's nor VOC's, or a shape's numbers are none.
+        AnnotationError: When it is neither CVAT's nor VOC's, or a shape's numbers are none.
     """
     if root.tag == 'annotations' and root.find('image') is None and root.find('track') is not None:
         raise AnnotationError(

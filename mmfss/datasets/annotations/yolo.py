@@ -28,12 +28,12 @@ def read_yolo(text: str, path: str, names: tuple[str, ...] | None = None) -> Ann
     """Objects of one image's file.
 
     Args:
-        text: Of the file.
-        path: Of the file; its name is the image's, and the class names lie beside it or above.
-        names: Class names; None looks for them.
+        text (str): Of the file.
+        path (str): Of the file; its name is the image's, and the class names lie beside it or above.
+        names (tuple[str, ...], optional): Class names; None looks for them.
 
     Raises:
-        AnnotationError: A line is none of the two kinds, holds pixels, or a class that has no name.
+        AnnotationError: When a line is none of the two kinds, holds pixels, or a class that has no name.
     """
     names = class_names(path) if names is None else names
     objects = []
@@ -77,7 +77,7 @@ def class_names(path: str | Path) -> tuple[str, ...]:
     """Class names that lie beside a label file or above it; empty where there are none.
 
     Raises:
-        AnnotationError: The file of the names cannot be read.
+        AnnotationError: When the file of the names cannot be read.
     """
     for folder in list(Path(path).absolute().parents)[:LEVELS]:
         for name in NAME_FILES:
@@ -90,7 +90,7 @@ def read_class_names(path: Path) -> tuple[str, ...]:
     """Class names of a ``data.yaml`` (``names``, a list or numbered) or of a text file, one a line.
 
     Raises:
-        AnnotationError: There are none in it.
+        AnnotationError: When there are none in it.
     """
     text = decode_text(read_bytes(path))
     if path.suffix not in ('.yaml', '.yml'):

@@ -35,8 +35,8 @@ class Prepared:
     """What was written.
 
     Args:
-        images: Images of each label that it was found in.
-        notes: What a user should know: what was left out, filled or converted.
+        images (dict[str, int]): Images of each label that it was found in.
+        notes (list[str]): What a user should know: what was left out, filled or converted.
     """
 
     images: dict[str, int]
@@ -56,17 +56,19 @@ def prepare_annotations(
     """Read every annotation at ``source`` and write ``out``, which is there as a whole or not at all.
 
     Args:
-        source: An annotation file, or a folder of them.
-        out: Folder to make. 'folders': ``CLASS/NAME.jpg`` and ``CLASS/NAME.png`` (0 and 255). 'masks': ``NAME.png`` of
-            indices below ``masks``, and ``classes.txt``, whose n-th line names the index n from 0, the background.
-        images: Folder of the images; by default ``source``, or the folder it lies in.
-        layout: 'folders' or 'masks'.
-        labels: Those to take, in this order; None takes all.
-        skip: Leave out images that are missing, do not fit, or whose objects cannot be read, instead of refusing all.
-        workers: Processes, None for one a core, 0 for this process alone.
+        source (Path): An annotation file, or a folder of them.
+        out (Path): Folder to make. 'folders': ``CLASS/NAME.jpg`` and ``CLASS/NAME.png`` (0 and 255). 'masks':
+            ``NAME.png`` of indices below ``masks``, and ``classes.txt``, whose n-th line names the index n from 0, the
+            background.
+        images (Path, optional): Folder of the images; by default ``source``, or the folder it lies in.
+        layout (str): 'folders' or 'masks'.
+        labels (Sequence[str], optional): Those to take, in this order; None takes all.
+        skip (bool): Leave out images that are missing, do not fit, or whose objects cannot be read, instead of refusing
+            all.
+        workers (int, optional): Processes, None for one a core, 0 for this process alone.
 
     Raises:
-        PreparationError: Something cannot be read, found or painted; ``out`` was not made then.
+        PreparationError: When something cannot be read, found or painted; ``out`` is not made then.
     """
     source, out = Path(source), Path(out)
     if layout not in LAYOUTS:

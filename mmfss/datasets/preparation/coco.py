@@ -44,10 +44,11 @@ class Instances:
     """What a ``instances_*.json`` holds.
 
     Args:
-        names: Class names in the order of their ids; the label of a class is its place, from 1.
-        images: (file name, height, width) of each image, by image id.
-        objects: By image id, (label, crowd, region) in the order of the file.
-        notes: What a user should know: annotations that were left out, cut or replaced.
+        names (tuple[str, ...]): Class names in the order of their ids; the label of a class is its place, from 1.
+        images (dict[int, tuple[str, int, int]]): (file name, height, width) of each image, by image id.
+        objects (dict[int, list[tuple[int, bool, Segmentation]]]): By image id, (label, crowd, region) in the order of
+            the file.
+        notes (tuple[str, ...]): What a user should know: annotations that were left out, cut or replaced.
     """
 
     names: tuple[str, ...]
@@ -71,20 +72,20 @@ def prepare_coco(
     """Write ``<masks>/<image name>.png``, folders of the name kept; after an interruption the same call resumes.
 
     Args:
-        json_file: ``instances_train2014.json`` and the like.
-        images: Folder of the images, all of which must be there; None: not looked at.
-        masks: Folder to make.
-        overlap: Which object a pixel of several belongs to: 'small' the one of fewest pixels, 'last' or 'first'
+        json_file (Path): ``instances_train2014.json`` and the like.
+        images (Path, optional): Folder of the images, all of which must be there; None: not looked at.
+        masks (Path): Folder to make.
+        overlap (str): Which object a pixel of several belongs to: 'small' the one of fewest pixels, 'last' or 'first'
             in the order of the file.
-        crowd: 'ignore' writes 255 where a crowd and no object is, 'object' takes a crowd for an object of its class,
-            'background' leaves it out.
-        names: The classes that the file must have, in the order of their ids.
-        without: What becomes of annotations without a segmentation, see :func:`read_instances`.
-        overwrite: Replace masks that were made with other rules or from another file.
-        workers: Processes, None for one a core.
+        crowd (str): 'ignore' writes 255 where a crowd and no object is, 'object' takes a crowd for an object of its
+            class, 'background' leaves it out.
+        names (Sequence[str], optional): The classes that the file must have, in the order of their ids.
+        without (str): What becomes of annotations without a segmentation, see :func:`read_instances`.
+        overwrite (bool): Replace masks that were made with other rules or from another file.
+        workers (int, optional): Processes, None for one a core.
 
     Raises:
-        PreparationError: The JSON is not what it should be, or images are missing. Nothing was written then.
+        PreparationError: When the JSON is not what it should be, or images are missing; nothing is written then.
     """
     for key, value, rules in (('overlap', overlap, OVERLAP_RULES), ('crowd', crowd, CROWD_RULES)):
         if value not in rules:
@@ -120,13 +121,13 @@ def read_instances(path: Path, without: str = 'refuse') -> Instances:
     """Read and check an ``instances_*.json``: lists, names, and every segmentation, before any work.
 
     Args:
-        path: The file.
-        without: What becomes of annotations without a segmentation: 'refuse' the file, 'skip' them, or fill
+        path (Path): The file.
+        without (str): What becomes of annotations without a segmentation: 'refuse' the file, 'skip' them, or fill
             their 'box'.
 
     Raises:
-        PreparationError: It is cut off, lacks segmentations, has coordinates or runs that cannot be those of its image,
-            names something twice, or has an annotation of a class or image that it does not have.
+        PreparationError: When it is cut off, lacks segmentations, has coordinates or runs that cannot be those of its
+            image, names something twice, or has an annotation of a class or image that it does not have.
     """
     if without not in WITHOUT_RULES:
         raise PreparationError(f'`without` is {without!r}; it must be one of {WITHOUT_RULES}.')
@@ -200,7 +201,7 @@ def paint_objects(
     """The label map (h, w) uint8 of an image; objects are (label, crowd, segmentation), see :func:`prepare_coco`.
 
     Raises:
-        PreparationError: A segmentation cannot be read, see :func:`mmfss.datasets.annotations.read_segmentation`.
+        PreparationError: When a segmentation cannot be read, see :func:`mmfss.datasets.annotations.read_segmentation`.
     """
     shapes = [(label, is_crowd, _decode(region, height, width)) for label, is_crowd, region in objects]
     solid = [(label, shape) for label, is_crowd, shape in shapes if crowd == 'object' or not is_crowd]

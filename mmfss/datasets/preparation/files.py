@@ -33,7 +33,7 @@ def need_space(folder: Path, needed: int) -> None:
     """Refuse to begin when less than ``needed`` bytes (and a reserve) are free at ``folder``.
 
     Raises:
-        PreparationError: Names folder, free and needed space.
+        PreparationError: When there is too little space; the message names folder, free and needed space.
     """
     place = next(p for p in (folder, *folder.absolute().parents) if p.is_dir())
     free = shutil.disk_usage(place).free
@@ -73,7 +73,7 @@ def read_list(path: Path) -> list[str]:
     """The names of a list of the download.
 
     Raises:
-        PreparationError: The list is missing, empty, or names something twice.
+        PreparationError: When the list is missing, empty, or names something twice.
     """
     if not path.is_file():
         raise PreparationError(f'The list {path} is missing: the download is not complete or not the right one.')
@@ -87,7 +87,7 @@ def need_files(what: str, folder: Path, names: Sequence[str], suffix: str) -> No
     """Refuse a folder without ``<name><suffix>`` for every name.
 
     Raises:
-        PreparationError: Says how many are missing and names the first.
+        PreparationError: When files are missing; the message says how many and names the first.
     """
     there = set(os.listdir(folder)) if folder.is_dir() else set()
     missing = [name + suffix for name in names if name + suffix not in there]
@@ -103,14 +103,14 @@ def unpack(archive: Path, wanted: Callable[[PurePosixPath], str | None], out: Pa
     """Copy the wanted files of a tar archive, compressed or not, keeping what is there with the same size.
 
     Args:
-        archive: The archive.
-        wanted: Gives the path below ``out`` of a member, or None to leave it.
-        out: Where to put the files.
+        archive (Path): The archive.
+        wanted (Callable): Gives the path below ``out`` of a member, or None to leave it.
+        out (Path): Where to put the files.
 
     Raises:
-        PreparationError: It is no tar archive, is cut off, unpacks to more than fits, or holds what no data set does; whole
-            files that were copied stay for the next try.
-        OSError: A file cannot be written; names archive and member.
+        PreparationError: When it is no tar archive, is cut off, unpacks to more than fits, or holds what no data set
+            does; whole files that were copied stay for the next try.
+        OSError: When a file cannot be written; names archive and member.
     """
     if zipfile.is_zipfile(archive):
         raise PreparationError(
@@ -173,14 +173,14 @@ def run_jobs(
     """Do all jobs on all cores with a progress bar.
 
     Args:
-        work: Takes one job; a function of a module. A :class:`PreparationError` stops that job alone.
-        jobs: What to do.
-        folder: Where the files go; what a process that was killed left half written there is removed.
-        workers: Processes, None for one a core, 0 for this process alone.
-        name_of: How an error calls a job.
+        work (Callable): Takes one job; a function of a module. A :class:`PreparationError` stops that job alone.
+        jobs (Sequence): What to do.
+        folder (Path): Where the files go; what a process that was killed left half written there is removed.
+        workers (int, optional): Processes, None for one a core, 0 for this process alone.
+        name_of (Callable[[Any], str]): How an error calls a job.
 
     Raises:
-        PreparationError: Some jobs failed: how many, and why the first did. The others are done. Or a process was
+        PreparationError: When some jobs failed: how many, and why the first did. The others are done. Or a process was
             killed: names the job.
     """
     tasks = [(work, job) for job in jobs]

@@ -42,16 +42,16 @@ def prepare_pascal(voc: Path, sbd: Path, out: Path | None = None, *, workers: in
     """Make ``SegmentationClassAug`` and the lists; after an interruption the same call resumes.
 
     Args:
-        voc: ``VOCtrainval_11-May-2012.tar`` or the folder it was unpacked to.
-        sbd: SBD's ``benchmark.tgz`` or the folder it was unpacked to.
-        out: Data root to make from a VOC archive; a VOC folder is its own data root.
-        workers: Processes, None for one a core.
+        voc (Path): ``VOCtrainval_11-May-2012.tar`` or the folder it was unpacked to.
+        sbd (Path): SBD's ``benchmark.tgz`` or the folder it was unpacked to.
+        out (Path, optional): Data root to make from a VOC archive; a VOC folder is its own data root.
+        workers (int, optional): Processes, None for one a core.
 
     Returns:
-        dict: names in each list that was written.
+        dict: Names in each list that was written.
 
     Raises:
-        PreparationError: A download is wrong, partial or cut off.
+        PreparationError: When a download is wrong, partial or cut off.
     """
     root = _voc_root(Path(voc), out)
     boxes = _sbd_root(Path(sbd), root)
@@ -89,10 +89,10 @@ def make_lists(
     """The training lists, without any image of VOC's ``val``.
 
     Args:
-        train: VOC's Segmentation/train.
-        val: VOC's Segmentation/val.
-        sbd: Every image of SBD.
-        main_train: VOC's Main/train, or SBD's train_noval.
+        train (Sequence[str]): VOC's Segmentation/train.
+        val (Sequence[str]): VOC's Segmentation/val.
+        sbd (Sequence[str]): Every image of SBD.
+        main_train (Sequence[str]): VOC's Main/train, or SBD's train_noval.
 
     Returns:
         dict: ``train_5953`` in published order, ``trainaug`` (10,582) sorted.
@@ -109,10 +109,10 @@ def convert_mask(job: tuple[Path, Path, Path]) -> None:
     """Make one mask from VOC's PNG (copied) or SBD's .mat.
 
     Args:
-        job: Source, its image, the mask to make.
+        job (tuple[Path, Path, Path]): Source, its image, the mask to make.
 
     Raises:
-        PreparationError: The source cannot be read, does not fit its image, or holds labels over 20.
+        PreparationError: When the source cannot be read, does not fit its image, or holds labels over 20.
     """
     source, image, target = job
     try:

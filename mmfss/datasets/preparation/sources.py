@@ -29,10 +29,10 @@ class AnnotatedFile:
     """An image file with its objects.
 
     Args:
-        path: The image.
-        name: Below the folder of the images, without suffix.
-        source: The annotation file, for errors.
-        image: Its objects; the size is the image's.
+        path (Path): The image.
+        name (str): Below the folder of the images, without suffix.
+        source (str): The annotation file, for errors.
+        image (AnnotatedImage): Its objects; the size is the image's.
     """
 
     path: Path
@@ -45,11 +45,12 @@ def read_sources(source: Path, images: Path | None = None) -> tuple[list[Annotat
     """Every annotation file at ``source``, and the files there that are none.
 
     Args:
-        source: A file, or a folder that is searched with those below it.
-        images: Folder of the images; where it is another one, images at ``source`` are taken for index masks.
+        source (Path): A file, or a folder that is searched with those below it.
+        images (Path, optional): Folder of the images; where it is another one, images at ``source`` are taken for index
+            masks.
 
     Raises:
-        PreparationError: There is none, or one cannot be read.
+        PreparationError: When there is none, or one cannot be read.
     """
     if not source.exists():
         raise PreparationError(f'{source} does not exist. Give an annotation file, or a folder of them.')
@@ -76,16 +77,16 @@ def match_images(
     """The image file of every annotated image; objects of several files for one image are joined.
 
     Args:
-        files: Annotation files.
-        folder: Searched for the images, with those below it.
-        skip: Leave out images that are missing or do not fit.
+        files (Sequence[AnnotationFile]): Annotation files.
+        folder (Path): Searched for the images, with those below it.
+        skip (bool): Leave out images that are missing or do not fit.
 
     Returns:
         tuple: What was found, and why others were left out.
 
     Raises:
-        PreparationError: An image is missing, its name fits several, or it has another size than annotated; not with
-            ``skip``.
+        PreparationError: When an image is missing, its name fits several, or it has another size than annotated; not
+            with ``skip``.
     """
     by_stem = defaultdict(list)
     for path in _below(folder):
@@ -127,7 +128,7 @@ def upright_size(path: Path) -> tuple[int, int]:
     """Height and width of an image as it is decoded, turned as the camera noted.
 
     Raises:
-        AnnotationError: It cannot be read.
+        AnnotationError: When it cannot be read.
     """
     try:
         with Image.open(path) as image:

@@ -36,13 +36,13 @@ class ShapesSpec:
     """What determines the data set, byte for byte (given the versions of numpy, OpenCV, Pillow).
 
     Args:
-        train: Number of training images.
-        val: Number of validation images.
-        size: Side of the square images in pixels.
-        seed: Non-negative integer.
+        train (int): Number of training images.
+        val (int): Number of validation images.
+        size (int): Side of the square images in pixels.
+        seed (int): Non-negative integer.
 
     Raises:
-        ValueError: A number is out of range.
+        ValueError: When a number is out of range.
     """
 
     train: int = 1200
@@ -104,19 +104,19 @@ def generate_shapes(
     """Generates the data set under ``root`` unless it is already there.
 
     Args:
-        root: Folder to create; ``<root>/JPEGImages`` and so on, as ``VOCdevkit/VOC2012``.
-        spec: What to generate.
-        overwrite: Replace a generated data set of other parameters.
-        workers: Processes; ``None`` for one a core, 0 to stay in this process.
-        progress: Called with (images done, images in all) now and then.
+        root (str | Path): Folder to create; ``<root>/JPEGImages`` and so on, as ``VOCdevkit/VOC2012``.
+        spec (ShapesSpec): What to generate.
+        overwrite (bool): Replace a generated data set of other parameters.
+        workers (int, optional): Processes; ``None`` for one a core, 0 to stay in this process.
+        progress (Callable[[int, int], None], optional): Called with (images done, images in all) now and then.
 
     Returns:
         Whether anything was written (``False``: the same data set was there).
 
     Raises:
-        FileExistsError: ``root`` holds something else, or other parameters and not ``overwrite``.
-        OSError: Not enough free disk space.
-        WorkerDied: A process was killed; the same again goes on.
+        FileExistsError: When ``root`` holds something else, or other parameters and not ``overwrite``.
+        OSError: When there is not enough free disk space.
+        WorkerDied: When a process was killed; the same again goes on.
     """
     root = Path(root)
     found = read_identity(root)

@@ -45,7 +45,7 @@ class LoadFewShotImage(LoadImageFromFile):
         **kwargs: See :class:`mmcv.transforms.LoadImageFromFile`.
 
     Raises:
-        CorruptFileError: The file is cut off or no image.
+        CorruptFileError: When the file is cut off or no image.
     """
 
     def __init__(self, to_float32: bool = True, **kwargs) -> None:
@@ -89,7 +89,7 @@ class LoadFewShotAnnotations(LoadAnnotations):
         **kwargs: See :class:`mmseg.datasets.transforms.LoadAnnotations`.
 
     Raises:
-        CorruptFileError: The mask cannot be decoded.
+        CorruptFileError: When the mask cannot be decoded.
     """
 
     def __init__(self, with_base: bool = False, keep_ignore: bool = True, **kwargs) -> None:

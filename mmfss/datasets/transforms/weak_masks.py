@@ -92,8 +92,10 @@ def _inner_pixel(depth: np.ndarray, draw: KeyedRandom) -> tuple[int, int]:
 
 
 def _middle_path(part: np.ndarray, start: tuple[int, int]) -> list[tuple[int, int]]:
-    """Dijkstra from ``start`` with steps that cost less the deeper they lie; the path to the farthest pixel reached
-    that is not at the very edge."""
+    """The path from ``start`` to the farthest pixel reached that is not at the very edge.
+
+    Dijkstra's, with steps that cost less the deeper they lie.
+    """
     depth = _depth(part)
     best, origin, queue = {start: 0.0}, {}, [(0.0, 0, start)]
     steps = {start: 0}
@@ -133,7 +135,7 @@ class WeakAnnotation(BaseTransform):
             clicks the specks that masks have beside their objects. Boxes are drawn of all. Defaults to 0.05.
 
     Raises:
-        ValueError: An unknown kind; or a query comes in, whose mask is the ground truth.
+        ValueError: When the kind is unknown, or the image is a query, whose mask is the ground truth.
     """
 
     def __init__(self, kind: str = 'box', width: int = 5, radius: int = 5, min_share: float = 0.05) -> None:
