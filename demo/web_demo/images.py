@@ -62,6 +62,21 @@ def limit_side(image: np.ndarray, longest: int, shortest: int = 0) -> np.ndarray
     )
 
 
+def marked_layer(mask: np.ndarray, size: tuple[int, int], colour: tuple[int, int, int, int]) -> np.ndarray:
+    """A layer for an editor, as if a mask had been painted; :func:`painted` gives the mask back.
+
+    Args:
+        mask (np.ndarray): (H, W) bool.
+        size (tuple[int, int]): (h, w) of the picture in the editor.
+        colour (tuple[int, int, int, int]): RGBA of the brush.
+
+    Returns:
+        np.ndarray: (h, w, 4) uint8, transparent where nothing is marked.
+    """
+    region = cv2.resize(mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA) >= 0.5
+    return np.where(region[..., None], np.array(colour), 0).astype(np.uint8)
+
+
 def painted(layers: Sequence[Image.Image | None], size: tuple[int, int]) -> np.ndarray:
     """Where a brush left colour on the layers of an editor.
 

@@ -105,6 +105,7 @@ class Session:
         self.classes: dict[str, SupportClass] = {}
         self.results: list[SegmentedImage] = []
         self.pending: list[str] = []  # uploads that wait to be marked
+        self.marks: list = []  # annotation files that were dropped, parsed
         self.example: np.ndarray | None = None  # the one that is being marked
         self.legend: list[tuple[str, int]] = []  # name and colour of the classes that the results were made with
         self._folder: tempfile.TemporaryDirectory | None = None
