@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from mmfss.structures import SupportBank
 from mmfss.utils.configs import find_config
+from mmfss.utils.notices import begin_telling
 
 from .images import ImageLike, load_image, rgb
 from .model import Geometry, build_model
@@ -87,6 +88,7 @@ class FewShotInferencer:
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f'the name of a class is a text, not {name!r}')
         images, masks = _listed(images), _listed(masks)
+        begin_telling()
         if len(images) != len(masks) or not images:
             raise ValueError(
                 f"class '{name}': {len(images)} support images and {len(masks)} masks; give one mask for "

@@ -15,9 +15,11 @@ import numpy as np
 from mmengine.logging import print_log
 from PIL import Image
 
-from mmfss.datasets.folder import natural_order
+from mmfss.datasets.image_files import check_file, check_path, pil_rgb
+from mmfss.datasets.listings import natural_order
+from mmfss.utils.notices import begin_telling
 
-from .images import ImageLike, check_file, pil_array
+from .images import ImageLike
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg')
@@ -89,7 +91,7 @@ class ImageList:
                 path, identity, stamp = Path(image), str(Path(image).absolute()), _file_stamp(Path(image))
             else:
                 path = Path(image.filename) if getattr(image, 'filename', '') else None
-                stamp = _digest(pil_array(image, f'image {index}') if isinstance(image, Image.Image) else image)
+                stamp = _digest(pil_rgb(image, f'image {index}') if isinstance(image, Image.Image) else image)
                 identity = f'{stamp} {index}'  # the same array twice is two images
             source = str(image) if isinstance(image, (str, PathLike)) else ''
             yield Query(self.book.name(identity, path, index), image, source, identity, stamp)
@@ -157,6 +159,7 @@ def find_queries(images, book: NameBook) -> list[ImageList | Video]:
         FileNotFoundError: A file is missing.
         ValueError: A folder or glob holds no image, a file is none, or there is nothing at all.
     """
+    begin_telling()
     given = list(images) if isinstance(images, Sequence) and not isinstance(images, (str, bytes)) else [images]
     sources: list[ImageList | Video] = []
 
@@ -170,6 +173,7 @@ def find_queries(images, book: NameBook) -> list[ImageList | Video]:
 
     for item in given:
         if isinstance(item, (str, PathLike)):
+            check_path(item)
             for path in _paths(item):
                 if path.suffix.lower() not in VIDEO_SUFFIXES:
                     check_file(path)
