@@ -1,13 +1,18 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """What a visitor hands in, made safe: image files, painted layers, typed boxes."""
 
+import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
+
+from mmfss.datasets.file_kinds import HEAD, file_kind
+from mmfss.datasets.image_files import CorruptFileError, decode_image
+from mmfss.utils.notices import collected
 
 # Not "whatever Pillow knows": some of its decoders start other programs.
 FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF', 'GIF')
@@ -15,7 +20,7 @@ _NUMBERS = re.compile(r'[\s,;]+')
 
 
 def read_image(path: str | Path, name: str, max_pixels: int) -> np.ndarray:
-    """Read an uploaded image, upright.
+    """Read an uploaded image through the door of :mod:`mmfss.datasets.image_files`.
 
     Args:
         path (str | Path): The uploaded file.
@@ -28,14 +33,31 @@ def read_image(path: str | Path, name: str, max_pixels: int) -> np.ndarray:
     Raises:
         ValueError: When it is no image, is broken, or is too large.
     """
+    with open(path, 'rb') as stream:
+        data = stream.read()
+    kind = file_kind(data[:HEAD], name)
+    if kind is not None:
+        raise ValueError(f'{name} cannot be read: it is no image but {kind[0]}. {kind[1]}')
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             check_size(image.size, name, max_pixels)
-            return np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
     except (UnidentifiedImageError, OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise ValueError(
             f'{name} cannot be read as an image. Give a whole file of one of these kinds: {", ".join(FORMATS)}.'
         ) from error
+    try:
+        return np.ascontiguousarray(decode_image(data, name)[..., ::-1])
+    except CorruptFileError as error:
+        raise ValueError(f'{name} cannot be read. {error}') from error
+
+
+def read_noted(path: str | Path, name: str, max_pixels: int) -> tuple[np.ndarray | None, list[str]]:
+    """:func:`read_image`, None for what cannot be read, and what the visitor should know about it."""
+    with collected() as notes:
+        try:
+            return read_image(path, name, max_pixels), notes
+        except ValueError as error:
+            return None, [str(error)]
 
 
 def check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:

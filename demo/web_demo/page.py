@@ -17,7 +17,7 @@ import gradio as gr
 
 from mmfss.visualization.sheet import class_color
 
-from .images import FORMATS, box_around, fit, painted, parse_box, read_image
+from .images import FORMATS, box_around, fit, painted, parse_box, read_noted
 from .session import Limits, Session
 
 MASK, BOX = 'the object', 'corners of a box'
@@ -200,10 +200,9 @@ def _next_example(session: Session) -> list:
     session.example = None
     while session.pending and session.example is None:
         path = session.pending.pop(0)
-        try:
-            session.example = read_image(path, Path(path).name, session.limits.max_pixels)
-        except ValueError as error:
-            gr.Warning(str(error))
+        session.example, notes = read_noted(path, Path(path).name, session.limits.max_pixels)
+        for note in notes:
+            gr.Warning(note)
     waiting = f' ({len(session.pending)} more to come)' if session.pending else ''
     drawn = None
     if session.example is not None:

@@ -223,6 +223,9 @@ def _image_size(path: str) -> tuple[int, int]:
 
 
 def _turned(image: Image.Image) -> bool:
+    """Whether the decoder will swap the sides that an open image claims to have."""
+    if image.format == 'TIFF' and image.size != (image.tag_v2.get(256), image.tag_v2.get(257)):
+        return False  # newer Pillow has swapped them already
     return image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
 
 

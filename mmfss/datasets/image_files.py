@@ -195,7 +195,7 @@ def pil_rgb(image: Image.Image, name: str) -> np.ndarray:
     tell_pages(image, name)
     wide = wide_colours(image)
     try:
-        image = ImageOps.exif_transpose(image)
+        image = upright(image)
         if image.mode.startswith(('I', 'F')):
             return array_rgb(np.asarray(image), name)
         alpha = None
@@ -223,6 +223,14 @@ def tell_pages(image: Image.Image, name: str) -> None:
         tell(
             'pages', f'{name} holds {frames} pages or frames: the first is used. Save the others as files of their own.'
         )
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """A copy turned as the camera noted (EXIF)."""
+    if image.format == 'TIFF' and getattr(image, 'tile', None) and image.tag_v2.get(274, 1) != 1 and image.filename:
+        # Pillow 13 maps such a file into memory with swapped sides; from a stream it does not.
+        image = Image.open(io.BytesIO(Path(image.filename).read_bytes()))
+    return ImageOps.exif_transpose(image)
 
 
 def wide_colours(image: Image.Image) -> np.ndarray | None:

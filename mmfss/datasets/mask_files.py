@@ -10,12 +10,12 @@ from os import PathLike
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from mmfss.utils.notices import tell
 
 from .file_kinds import HEAD, file_kind
-from .image_files import CorruptFileError, check_path, open_picture, wide_colours
+from .image_files import CorruptFileError, check_path, open_picture, upright, wide_colours
 
 IGNORE = 255
 NEAR = 32  # levels by which a palette's black and white, or the channels of a grey, may be off
@@ -83,7 +83,7 @@ def mask_values(image: Image.Image, name: str, *, indices: bool = False, brighte
             f'{name} holds {image.n_frames} pages or frames. Save the one that belongs to the image as PNG.'
         )
     wide = wide_colours(image)
-    image = ImageOps.exif_transpose(image)
+    image = upright(image)
     if image.mode in ('P', 'PA'):
         return np.asarray(image.convert('P')) if indices else _by_palette(image, name)
     if image.mode == '1' or image.mode.startswith(('I', 'F')):
