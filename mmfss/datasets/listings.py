@@ -45,7 +45,8 @@ def natural_order(name: str) -> list:
 def stem_of(name: str, suffix: str) -> str | None:
     """A file name without ``suffix``, whatever its case; .jpeg is .jpg, .tiff is .tif. None: it ends otherwise."""
     lower, wanted = name.lower(), suffix.lower()
-    head, end = os.path.splitext(wanted)  # such as '_mask' and '.png'
+    dot = wanted.rfind('.')
+    head, end = (wanted[:dot], wanted[dot:]) if dot >= 0 else ('', wanted)  # such as '_mask' and '.png'
     for ending in (end, *(e for e in (*_ALIKE, *_ALIKE.values()) if _ALIKE.get(e, e) == _ALIKE.get(end, end))):
         if lower.endswith(head + ending) and len(lower) > len(head + ending):
             return name[: -len(head + ending)]
