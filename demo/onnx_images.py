@@ -20,7 +20,7 @@ def open_upright(path: str) -> Image.Image:
     """An image file, turned as its EXIF says.
 
     Raises:
-        ValueError: It is no image that is read here, or has bits that would be lost.
+        ValueError: When it is no image that is read here, or has bits that would be lost.
     """
     try:
         image = Image.open(path, formats=FORMATS)
@@ -45,7 +45,7 @@ def read_image(path: str) -> Image.Image:
     """An image file as RGB, upright, of 8 bits, transparent pixels over neutral grey.
 
     Raises:
-        ValueError: It cannot be read, or its values are no brightness.
+        ValueError: When it cannot be read, or its values are no brightness.
     """
     image = open_upright(path)
     if image.mode.startswith(('I', 'F')):
@@ -83,7 +83,7 @@ def read_mask(path: str, size: tuple[int, int]) -> Image.Image:
         size (tuple[int, int]): (w, h) of its image.
 
     Raises:
-        ValueError: It is of another size, empty, or can be read in two ways.
+        ValueError: When it is of another size, empty, or can be read in two ways.
     """
     image = open_upright(path)
     if image.size != size:

@@ -3,12 +3,14 @@
 """Segment your own images by a few annotated ones.
 
     python demo/segment.py CONFIG CHECKPOINT photos --support a.jpg a.png --support b.jpg b.png --out found
+    python demo/segment.py CONFIG CHECKPOINT photos --support a.jpg a.json --label gear --out found
     python demo/segment.py CONFIG CHECKPOINT 'photos/**/*.jpg' clip.mp4 --out found \\
         --class gear --support a.jpg a.png --box b.jpg 40 30 200 180 --class wheel --bank wheel.pth
 
 CONFIG is a config file or a model name such as msanet/lite0_pascal_1shot; config and checkpoint stand side by side,
-before or after the images. Images are files, folders, globs and videos. What is said of a class (--support, --box,
---polygon, --points, --mask-value, --bank, --save-bank) belongs to the --class before it; a single class needs none.
+before or after the images. CHECKPOINT is the word `none` for a method that learns nothing, prototype/lite0_pascal for
+one. Images are files, folders, globs and videos. What is said of a class (--support, --label, --box, --polygon,
+--points, --mask-value, --bank, --save-bank) belongs to the --class before it; a single class needs none.
 """
 
 import argparse
@@ -24,6 +26,7 @@ from pathlib import Path
 from PIL import Image
 
 CHECKPOINTS = ('.pth', '.pt', '.ckpt')
+NO_CHECKPOINT = 'none'
 
 
 @dataclass
@@ -35,6 +38,7 @@ class ClassOptions:
     images: list[str] = field(default_factory=list)
     masks: list = field(default_factory=list)
     value: int | None = None
+    label: str | None = None
     save: str | None = None
 
 
@@ -76,7 +80,7 @@ def make_parser() -> argparse.ArgumentParser:
         'paths',
         nargs='+',
         metavar='CONFIG CHECKPOINT IMAGES',
-        help='config or model name, checkpoint, then images, folders, globs (in quotes), videos',
+        help='config or model name, checkpoint or `none`, then images, folders, globs (in quotes), videos',
     )
     group = parser.add_argument_group('classes')
     group.add_argument('--class', action=_ClassAction, metavar='NAME', help='begin a class')
@@ -84,8 +88,9 @@ def make_parser() -> argparse.ArgumentParser:
         '--support',
         nargs=2,
         action=_ClassAction,
-        metavar=('IMAGE', 'MASK'),
-        help='an annotated image; the mask is black and white, or 0 and 1',
+        metavar=('IMAGE', 'ANNOTATION'),
+        help='an annotated image; a mask (black and white, or 0 and 1) or a file of labelme, COCO, YOLO, CVAT, Pascal '
+        'VOC or numpy',
     )
     group.add_argument(
         '--box',
@@ -115,10 +120,25 @@ def make_parser() -> argparse.ArgumentParser:
         metavar='N',
         help='which value of masks of several classes is the object',
     )
+    group.add_argument(
+        '--label',
+        action=_ClassAction,
+        metavar='NAME',
+        help='which label is the object, in files of annotation tools that have several',
+    )
     group.add_argument('--bank', action=_ClassAction, metavar='FILE', help='a class that --save-bank saved')
     group.add_argument('--save-bank', action=_ClassAction, metavar='FILE', help='save the class for later')
     parser.add_argument('--name', help="name of the class when there is only one ('object')")
     parser.add_argument('--out', metavar='DIR', help='folder of masks, overlays and annotations.json')
+    parser.add_argument(
+        '--format',
+        nargs='+',
+        choices=('png', 'coco', 'labelme', 'yolo'),
+        default=['png', 'coco'],
+        metavar='FORMAT',
+        help='what to write, for an annotation tool to correct: png (masks, always written), coco, labelme, yolo '
+        '(png coco)',
+    )
     parser.add_argument('--threshold', type=float, default=0.5, help='smallest probability of an object (%(default)s)')
     parser.add_argument('--batch-size', type=int, default=4, help='images at once (%(default)s)')
     parser.add_argument('--skip-existing', action='store_true', help='leave out images that an earlier run finished')
@@ -132,9 +152,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Options with ``config``, ``checkpoint``, ``queries`` and ``classes``."""
     parser = make_parser()
     args = parser.parse_intermixed_args(argv)
-    places = [i for i, (_, path) in enumerate(pairwise(args.paths)) if Path(path).suffix in CHECKPOINTS]
+    places = [
+        i
+        for i, (_, path) in enumerate(pairwise(args.paths))
+        if Path(path).suffix in CHECKPOINTS or path == NO_CHECKPOINT
+    ]
     if len(places) != 1:
-        parser.error('give CONFIG CHECKPOINT side by side, the checkpoint ending in ' + ', '.join(CHECKPOINTS))
+        parser.error(
+            f'give CONFIG CHECKPOINT side by side, the checkpoint ending in {", ".join(CHECKPOINTS)}, or the word '
+            f'{NO_CHECKPOINT} for a method that learns nothing'
+        )
     args.config, args.checkpoint = args.paths[places[0] : places[0] + 2]
     args.queries = args.paths[: places[0]] + args.paths[places[0] + 2 :]
     if not args.classes or not all(c.images or c.bank for c in args.classes):
@@ -161,7 +188,8 @@ def register(inferencer, options: ClassOptions):
         if options.name:
             registered = dataclasses.replace(registered, name=options.name)
     if options.images:
-        masks = [dict(mask=mask, value=options.value) if isinstance(mask, str) else mask for mask in options.masks]
+        given = {key: value for key in ('value', 'label') if (value := getattr(options, key)) is not None}
+        masks = [dict(mask=mask, **given) if isinstance(mask, str) else mask for mask in options.masks]
         registered = (
             inferencer.extend(registered, options.images, masks)
             if registered
@@ -186,14 +214,16 @@ def run(args: argparse.Namespace) -> None:
         return
     start, count, last = time.perf_counter(), 0, None
     for result in inferencer.stream(
-        args.queries, classes, args.batch_size, args.threshold, args.out, args.show, args.skip_existing
+        args.queries, classes, args.batch_size, args.threshold, args.out, args.show, args.skip_existing, args.format
     ):
         count, last = count + 1, result.name
     seconds = time.perf_counter() - start
     print(f'{count} images segmented in {seconds:.1f} s ({count / seconds:.1f} images/s) on {inferencer.device}')
     if args.out:
         out = Path(args.out)
-        print(f'masks {out / "masks"}, overlays {out / "overlays"}, COCO {out / "annotations.json"}')
+        places = dict(coco='annotations.json', labelme='labelme', yolo='yolo')
+        more = ''.join(f', {name} {out / places[name]}' for name in args.format if name in places)
+        print(f'masks {out / "masks"}, overlays {out / "overlays"}{more}')
         if last:
             print(f'overlay: {out / "overlays" / (last + ".jpg")}')
 

@@ -5,8 +5,9 @@
     pip install -r requirements/demo.txt
     python demo/web.py CONFIG CHECKPOINT
 
-CONFIG is a config file or a model name such as msanet/lite0_pascal_1shot. Only this machine reaches the page unless
---host says otherwise; then everybody who reaches the machine can use it.
+CONFIG is a config file or a model name such as msanet/lite0_pascal_1shot; a method that learns nothing, such as
+prototype/lite0_pascal, has no CHECKPOINT. Only this machine reaches the page unless --host says otherwise; then
+everybody who reaches the machine can use it.
 """
 
 import argparse
@@ -20,7 +21,12 @@ def make_parser() -> argparse.ArgumentParser:
     """The options of this tool."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', metavar='CONFIG', help='config file or model name')
-    parser.add_argument('checkpoint', metavar='CHECKPOINT', help='checkpoint of the meta learner')
+    parser.add_argument(
+        'checkpoint',
+        metavar='CHECKPOINT',
+        nargs='?',
+        help='checkpoint of the meta learner; left out, or `none`, for a method that learns nothing',
+    )
     parser.add_argument('--host', default='127.0.0.1', help='address to listen on (%(default)s: this machine only)')
     parser.add_argument('--port', type=int, help='by default the first free one from 7860')
     parser.add_argument(

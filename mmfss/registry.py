@@ -17,7 +17,7 @@ def _child(name: str, parent: Registry, *locations: str) -> Registry:
 
 
 # Running
-RUNNERS = _child('runner', _mmseg.RUNNERS)
+RUNNERS = _child('runner', _mmseg.RUNNERS, 'mmfss.engine')
 RUNNER_CONSTRUCTORS = _child('runner constructor', _mmseg.RUNNER_CONSTRUCTORS)
 LOOPS = _child('loop', _mmseg.LOOPS)
 HOOKS = _child('hook', _mmseg.HOOKS, 'mmfss.engine')

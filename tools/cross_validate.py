@@ -3,12 +3,13 @@
 """All folds of a config in one go: stage 1, stage 2 and test of each, then the row of the paper's table.
 
     python tools/cross_validate.py configs/msanet/r50_pascal_1shot.py --gpus 8 --protocols bam balanced
+    python tools/cross_validate.py configs/prototype/r50_pascal.py --shots 5      # learns nothing: tests alone
 
 While it works it says on stderr which step of how many is running, and how long the rest takes.
-What is done already is reused, what was interrupted goes on: the same command is always right. The same weights are
+Finished work is reused and interrupted work resumed: the same command can always be repeated. The same weights are
 tested under every protocol (`config`: what the config says), with every support control and annotation asked for. The
-table is printed and saved as `table.md` and `table.json` in <work-root>/cross_validation/<config>, with
-`--shots K` in .../<config>_Kshot.
+table is printed and saved as `table.md` and `table.json` in <work-root>/cross_validation/<config>, such as
+`msanet/r50_pascal_1shot`, with `--shots K` in .../<config>_Kshot.
 """
 
 import argparse
@@ -25,8 +26,9 @@ from mmfss.engine.cross_validation import FoldState, Variant, all_folds, markdow
 from mmfss.engine.protocol_presets import protocol_name, read_preset
 from mmfss.engine.step_progress import StepProgress
 from mmfss.engine.subprocesses import run_logged
+from mmfss.engine.weightless import NO_CHECKPOINT, learns
 from mmfss.evaluation.report import read_report
-from mmfss.utils.configs import resolve_config
+from mmfss.utils.configs import config_name, resolve_config
 from mmfss.utils.files import atomic_write_json, atomic_write_text
 
 _TOOLS = Path(__file__).resolve().parent
@@ -75,12 +77,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         for annotation in dict.fromkeys(args.support_annotation)
         for control in (None, *dict.fromkeys(args.support_control))
     ]
-    args.name = Path(args.config).stem + ('' if args.shots is None else f'_{args.shots}shot')
+    args.name = config_name(args.config) + ('' if args.shots is None else f'_{args.shots}shot')
     for option in ('gpus', 'shots'):
         if (number := getattr(args, option)) is not None and number < 1:
             parser.error(f'--{option} must be at least 1')
     try:
-        known = all_folds(Config.fromfile(resolve_config(args.config)))
+        cfg = Config.fromfile(resolve_config(args.config))
+        known = all_folds(cfg)
         args.folds = list(dict.fromkeys(known if args.folds is None else args.folds))
         # Before days of training, not after: every protocol can be read.
         args.presets = {p: None if p == _OWN else read_preset(p).to_dict() for p in args.protocols}
@@ -89,6 +92,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     names = [protocol_name(p) for p in args.presets]
     if len(set(names)) < len(names):
         parser.error(f'--protocols: two have the same name: {", ".join(names)}')
+    args.learns = learns(cfg)
     return args
 
 
@@ -117,12 +121,12 @@ class Fold:
         if cfg.get('work_dir') is None:
             sys.exit(f'cross_validate: {args.config} sets no work_dir, which must hold the fold: see configs/msanet.')
         self.cfg, self.work_dir = cfg, Path(cfg.work_dir)
-        self.state = FoldState(out / f'fold{number}.json', cfg, args.cfg_options)
+        self.state = FoldState(out / f'fold{number}.json', cfg, args.cfg_options, args.learns)
         self.progress: StepProgress | None = None
 
     def steps(self) -> list[str]:
         """What is still to do, in order: 'train', and 'test' for each variant."""
-        if self.state.checkpoint is None:
+        if self.args.learns and self.state.checkpoint is None:
             trained = self.state.published(self.work_dir) is not None
             return [*([] if trained else ['train']), *['test'] * len(self.args.variants)]
         return ['test' for variant in self.args.variants if self.known_result(variant)[1] is None]
@@ -133,8 +137,8 @@ class Fold:
         return made_of, self.state.result(variant.key, made_of)
 
     def train(self) -> None:
-        """Both stages, unless the checkpoint is there."""
-        if self.state.checkpoint is not None:
+        """Both stages, unless the checkpoint is there or nothing is learned."""
+        if not self.args.learns or self.state.checkpoint is not None:
             return
         if (found := self.state.published(self.work_dir)) is not None:
             self.say(f'using {found}, which is there')
@@ -160,7 +164,8 @@ class Fold:
             if variant.control is not None:
                 options += ['--support-control', variant.control]
             start = time.time()
-            self.run('test', [self.args.config, str(self.state.checkpoint)], options, f'test, {variant.key}')
+            checkpoint = str(self.state.checkpoint) if self.args.learns else NO_CHECKPOINT
+            self.run('test', [self.args.config, checkpoint], options, f'test, {variant.key}')
             found = [p for p in folder.rglob('results_*.json') if p.stat().st_mtime >= start - 2]
             if not found:
                 sys.exit(
@@ -194,7 +199,7 @@ class Fold:
         if status:
             sys.exit(
                 f'{"".join(tail)}\ncross_validate: fold {self.number}: {step} failed (status {status}); the whole '
-                f'log is {log}. Once the cause is mended, the same command goes on from here.'
+                f'log is {log}. Once the cause is fixed, the same command resumes here.'
             )
         self.progress.finish()
 
@@ -221,7 +226,7 @@ def main(argv: list[str] | None = None) -> None:
         atomic_write_text(table, out / 'table.md')
         atomic_write_json(found, out / 'table.json')
     except KeyboardInterrupt:
-        sys.exit('\ncross_validate: interrupted; the same command goes on from here.')
+        sys.exit('\ncross_validate: interrupted; the same command resumes here.')
     except (OSError, ValueError) as error:
         sys.exit(f'cross_validate: {error}')
     print(f'\n{table}\nSaved as {out / "table.md"} and table.json')

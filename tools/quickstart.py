@@ -33,6 +33,7 @@ from mmfss.engine.subprocesses import run_logged
 from mmfss.evaluation.report import read_report
 from mmfss.utils.configs import resolve_config
 from mmfss.utils.files import atomic_write_json
+from mmfss.utils.workers import WorkerDied
 
 ROWS = ('all-foreground', 'prototype', 'prior', 'meta', 'final')
 SHEETS = 12  # test episodes drawn
@@ -70,7 +71,7 @@ class Seed:
         if state.get('made_of') != digest:
             sys.exit(
                 f'quickstart: {self.work_root} was made with another config or other data. '
-                'Choose another --work-root, or remove that folder to train anew.'
+                'Choose another --work-root, or remove that folder to train again.'
             )
         for key in ('checkpoint', 'result'):
             if not Path(state.get(key, '')).is_file():
@@ -162,8 +163,8 @@ class Seed:
         if status:
             sys.exit(
                 f'{"".join(tail)}\nquickstart: {Path(command[1]).name} failed (status '
-                f'{status}); the whole log is {log}. Once the cause is mended, '
-                'the same command goes on from here.'
+                f'{status}); the whole log is {log}. Once the cause is fixed, '
+                'the same command resumes here.'
             )
 
 
@@ -274,10 +275,10 @@ def main() -> None:
             if not seed.tested:
                 seed.test(tell)
                 tell('test', 1.0)
-    except OSError as error:
+    except (OSError, WorkerDied) as error:
         sys.exit(f'quickstart: {error}')
     except KeyboardInterrupt:
-        sys.exit('\nquickstart: interrupted; the same command goes on from here.')
+        sys.exit('\nquickstart: interrupted; the same command resumes here.')
     finally:
         progress.bar.close()
     show_results(seeds)
@@ -290,7 +291,7 @@ def show_results(seeds: list[Seed]) -> None:
     if len(hashes) > 1:
         sys.exit(
             f'quickstart: the seeds were tested on different episodes ({", ".join(hashes)}); '
-            'remove --work-root to start anew'
+            'remove --work-root to start again'
         )
     first = reports[0]
     novel = ', '.join(entry['name'] for entry in first['per_class'])

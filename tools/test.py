@@ -8,6 +8,8 @@ from mmengine.config import Config
 
 from mmfss.engine.cli import add_episode_options, add_run_options, apply_episode_options, load_config
 from mmfss.engine.launch import build_runner, init_launcher
+from mmfss.engine.model_loading import load_model
+from mmfss.engine.weightless import without_checkpoint
 from mmfss.utils.weights import is_missing
 
 
@@ -15,7 +17,7 @@ def make_parser() -> argparse.ArgumentParser:
     """The options of this tool."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file that the model was trained with')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('checkpoint', help='checkpoint file, or `none` for a method that learns nothing')
     parser.add_argument('--out', metavar='DIR', help='write the predicted masks there as PNG files')
     parser.add_argument('--show', action='store_true', help='show each episode in a window')
     parser.add_argument('--show-dir', metavar='DIR', help='write a picture of each episode there')
@@ -27,9 +29,13 @@ def make_parser() -> argparse.ArgumentParser:
 
 def apply_test_options(cfg: Config, args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     """Put this tool's options into the config."""
-    if is_missing(args.checkpoint):
+    if without_checkpoint(args.checkpoint):
+        _check_works_without(cfg, parser)
+        cfg.load_from, cfg.resume = None, False
+    elif is_missing(args.checkpoint):
         parser.error(f'there is no checkpoint {args.checkpoint}')
-    cfg.load_from = args.checkpoint
+    else:
+        cfg.load_from = args.checkpoint
     if args.show or args.show_dir:
         hook = cfg.get('default_hooks', {}).get('visualization')
         if hook is None:
@@ -44,6 +50,14 @@ def apply_test_options(cfg: Config, args: argparse.Namespace, parser: argparse.A
         hook = dict(type='mmfss.PredictionFileHook', out_dir=args.out)
         cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
     apply_episode_options(cfg, args)
+
+
+def _check_works_without(cfg: Config, parser: argparse.ArgumentParser) -> None:
+    """Refuse in a line, before any data are read, what cannot be tested without a checkpoint."""
+    try:
+        load_model(cfg, None, 'cpu')
+    except (FileNotFoundError, ValueError) as error:
+        parser.error(str(error))
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmfss.engine.cli import add_run_options, add_shots_option, load_config
 from mmfss.engine.launch import build_runner, enable_amp, enable_resume, init_launcher
 from mmfss.engine.stages import ensure_base_learner
+from mmfss.engine.weightless import NO_CHECKPOINT, learns
 from mmfss.utils.weights import is_missing
 
 
@@ -41,6 +42,11 @@ def main() -> None:
     args = parser.parse_args()
     cfg = load_config(args, parser)
     check_shots(cfg, args, parser)
+    if not learns(cfg):
+        parser.error(
+            f'{args.config} has nothing to train; test it: python tools/test.py {args.config} {NO_CHECKPOINT}'
+            + ('' if args.fold is None else f' --fold {args.fold}')
+        )
     init_launcher(cfg, args.launcher)
     if cfg.get('load_from') and is_missing(cfg.load_from):
         parser.error(

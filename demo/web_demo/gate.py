@@ -51,7 +51,7 @@ class Gate:
     """ASGI middleware around the demo.
 
     Args:
-        app: The next ASGI application.
+        app (Callable): The next ASGI application.
         max_body (int): Bytes of a request; more is refused with 413.
         hosts (tuple[str, ...], optional): Host names by which the page may be asked for, so that no foreign page
             reaches a server on loopback by a name of its own. None: any.

@@ -70,7 +70,7 @@ def check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
         )
 
 
-def fit(image: np.ndarray, longest: int, shortest: int = 0) -> np.ndarray:
+def limit_side(image: np.ndarray, longest: int, shortest: int = 0) -> np.ndarray:
     """Scale an image (H, W, 3) so that its long side is ``shortest``..``longest`` pixels; as it is when it fits."""
     H, W = image.shape[:2]
     side = max(H, W)

@@ -17,7 +17,7 @@ import gradio as gr
 
 from mmfss.visualization.sheet import class_color
 
-from .images import FORMATS, box_around, fit, painted, parse_box, read_noted
+from .images import FORMATS, box_around, limit_side, painted, parse_box, read_noted
 from .session import Limits, Session
 
 MASK, BOX = 'the object', 'corners of a box'
@@ -207,7 +207,7 @@ def _next_example(session: Session) -> list:
     drawn = None
     if session.example is not None:
         # At a size at which the brush is neither too thick nor too thin.
-        image = fit(session.example, session.limits.max_side, 640)
+        image = limit_side(session.example, session.limits.max_side, 640)
         drawn = dict(background=image, layers=[], composite=image)
     return [
         gr.File(None, visible=drawn is None),

@@ -22,7 +22,7 @@ from PIL import Image
 from mmfss.apis.results import mask_from_scores
 from mmfss.visualization.sheet import GIVEN, class_color, overlay_index_map, overlay_mask
 
-from .images import fit, read_noted, scale_box
+from .images import limit_side, read_noted, scale_box
 
 PICTURE_HEIGHT = 480  # at least, or the outlines of small images are too thick
 Annotation = np.ndarray | tuple[int, int, int, int]  # (H, W) bool, or x1, y1, x2, y2
@@ -61,7 +61,7 @@ class SupportClass:
 
 
 @dataclass(frozen=True)
-class Kept:
+class SegmentedImage:
     """A segmented image with the scores that every threshold can be applied to.
 
     Attributes:
@@ -103,7 +103,7 @@ class Session:
         self.limits = limits or Limits()
         self.lock = lock or Lock()
         self.classes: dict[str, SupportClass] = {}
-        self.results: list[Kept] = []
+        self.results: list[SegmentedImage] = []
         self.pending: list[str] = []  # uploads that wait to be marked
         self.example: np.ndarray | None = None  # the one that is being marked
         self.legend: list[tuple[str, int]] = []  # name and colour of the classes that the results were made with
@@ -184,17 +184,17 @@ class Session:
                 continue
             names.append(name)
             sizes.append(image.shape[:2])
-            images.append(fit(image, self.limits.max_side))
+            images.append(limit_side(image, self.limits.max_side))
         if not images:
             raise ValueError('None of the files can be read as an image.')
         classes = list(self.classes.values())
-        results: list[Kept] = []
+        results: list[SegmentedImage] = []
         try:
             with self.lock:
                 stream = self.inferencer.stream(images, [c.registered for c in classes], batch_size=batch_size)
                 for result in stream:
                     i = len(results)
-                    results.append(Kept(names[i], images[i], sizes[i], np.asarray(result.scores, np.float16)))
+                    results.append(SegmentedImage(names[i], images[i], sizes[i], np.asarray(result.scores, np.float16)))
                     yield ''
         finally:  # what was finished before an error stays
             if results:
@@ -234,7 +234,7 @@ class Session:
             archive.writestr('classes.json', json.dumps(about, indent=2, ensure_ascii=False))
         return path
 
-    def _overlay(self, kept: Kept, threshold: float) -> tuple[np.ndarray, str]:
+    def _overlay(self, kept: SegmentedImage, threshold: float) -> tuple[np.ndarray, str]:
         mask = kept.mask(threshold)
         colors = np.array([0, *(color for _, color in self.legend)])
         names = [''] * int(colors.max(initial=0))
@@ -251,7 +251,7 @@ class Session:
 def _example(image: np.ndarray, annotation: Annotation, longest: int) -> tuple[np.ndarray, object, np.ndarray]:
     """Image, annotation as register() takes it, and region (h, w) bool to draw, all at most ``longest`` pixels long."""
     old = image.shape[:2]
-    image = fit(image, longest)
+    image = limit_side(image, longest)
     h, w = image.shape[:2]
     if isinstance(annotation, np.ndarray):
         region = annotation

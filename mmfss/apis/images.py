@@ -18,8 +18,8 @@ def load_image(image: ImageLike, loader: LoadImageFromFile, name: str) -> dict:
     """Results of a pipeline's loading step, whatever the image comes as.
 
     Args:
-        image: Path, array (H, W, 3) RGB or (H, W) grey, PIL image; see :mod:`mmfss.datasets.image_files` for bit
-            depths, transparency and rotation.
+        image (ImageLike): Path, array (H, W, 3) RGB or (H, W) grey, PIL image; see
+            :mod:`mmfss.datasets.image_files` for bit depths, transparency and rotation.
         loader (LoadImageFromFile): The step that loads files.
         name (str): How errors name an image that is no file.
 
@@ -27,8 +27,8 @@ def load_image(image: ImageLike, loader: LoadImageFromFile, name: str) -> dict:
         dict: ``img`` (H, W, 3) BGR in the loader's dtype, ``img_shape``, ``ori_shape``, ``img_path``.
 
     Raises:
-        CorruptFileError: The file cannot be decoded.
-        TypeError, ValueError: It is something else.
+        CorruptFileError: When the file cannot be decoded.
+        TypeError, ValueError: When it is something else.
     """
     if isinstance(image, (str, PathLike)):
         check_file(image)

@@ -2,8 +2,6 @@
 """FewShotInferencer: from a config, a checkpoint and a few annotated images to masks of anything."""
 
 import hashlib
-import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,58 +9,67 @@ from contextlib import closing, nullcontext
 from itertools import groupby, islice
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.visualization import Visualizer
+from torch import nn
 from tqdm import tqdm
 
+from mmfss.registry import INFERENCERS
 from mmfss.structures import SupportBank
-from mmfss.utils.configs import find_config
 from mmfss.utils.notices import begin_telling
 
 from .images import ImageLike, load_image, rgb
-from .model import Geometry, build_model
+from .model import Geometry, ready_model
 from .queries import NameBook, Query, find_queries
-from .registered_class import RegisteredClass
-from .results import SegmentationResult, mask_from_scores, to_half
+from .registered_class import RegisteredClass, as_list
+from .results import SegmentationResult, check_display, mask_from_scores, to_half
 from .support_masks import support_mask
-from .writer import ResultWriter
+from .tool_formats import DEFAULT_FORMATS
+from .writer import ResultWriter, digest_of
 
 MAX_CLASSES = 254  # a mask has one byte a pixel, and 255 means ignored
 
 
+@INFERENCERS.register_module()
 class FewShotInferencer:
-    """Registers classes by a few annotated images and segments them in others::
+    """Registers classes by a few annotated images and segments them in others.
+
+    Images go through the test pipelines of the config, so results are those of an evaluation. A method that learns
+    nothing needs no checkpoint: ``FewShotInferencer('prototype/lite0_pascal')``; a model that is built already is used
+    as it is: ``FewShotInferencer(config, model=model)``. Its use::
 
         inferencer = FewShotInferencer('msanet/lite0_pascal_1shot', 'meta_learner.pth')
         gear = inferencer.register('gear', ['a.jpg', 'b.jpg'], ['a.png', dict(box=(40, 30, 200, 180))])
         for result in inferencer.stream('photos', gear, out_dir='found'):
             print(result.name, result.mask.sum())
 
-    Images go through the test pipelines of the config, so results are those of an evaluation.
-
     Args:
-        config (str | Path | Config): config of stage 2: its path, itself, or a name below ``configs``.
-        checkpoint (str | Path): file that training wrote, such as ``meta_learner.pth``.
-        device (str, optional): such as 'cuda:0' or 'cpu'. Defaults to a GPU where there is one.
-        show_progress (bool): show a progress bar. Defaults to True.
+        config (str | Path | Config, optional): Config of stage 2: its path, itself, or a name below ``configs``. With
+            ``model`` it gives the test pipelines alone, and ``model.cfg`` does where it is left out.
+        checkpoint (str | Path, optional): File that training wrote, such as ``meta_learner.pth``; None or 'none' for a
+            method that learns nothing.
+        device (str, optional): Such as 'cuda:0' or 'cpu'. Defaults to a GPU where there is one, to where ``model`` is.
+        show_progress (bool): Show a progress bar. Defaults to True.
+        model (nn.Module, optional): A built FewShotSegmentor; it is put into eval mode.
 
     Raises:
-        FileNotFoundError: when config or checkpoint are missing.
-        ValueError: when the checkpoint is of another model, or the config cannot segment single images.
+        FileNotFoundError: When config, checkpoint or pre-trained weights are missing.
+        TypeError: When ``model`` is no FewShotSegmentor, or the arguments contradict each other.
+        ValueError: When the checkpoint is missing or of another model, or the config cannot segment single images.
     """
 
     def __init__(
         self,
-        config: str | Path | Config,
-        checkpoint: str | Path,
+        config: str | Path | Config | None = None,
+        checkpoint: str | Path | None = None,
         device: str | torch.device | None = None,
         show_progress: bool = True,
+        *,
+        model: nn.Module | None = None,
     ) -> None:
-        self.cfg = find_config(config)
-        self.model = build_model(self.cfg, checkpoint, device)
+        self.model, self.cfg = ready_model(config, checkpoint, device, model)
         self.geometry = Geometry(self.cfg)
         self.device = next(self.model.parameters()).device
         self.show_progress = show_progress
@@ -74,20 +81,21 @@ class FewShotInferencer:
 
     # ------------------------------------------------------------------ supports
 
+    @torch.no_grad()
     def register(self, name: str, images: ImageLike | Sequence[ImageLike], masks) -> RegisteredClass:
         """Encode the supports of a class, once for any number of images.
 
         Args:
-            name (str): what results call the class.
-            images: one or K images: path, (H, W, 3) uint8 RGB array, PIL image. Sizes may differ.
-            masks: one or K annotations in pixels of the image, see :func:`mmfss.apis.support_masks.support_mask`.
+            name (str): What results call the class.
+            images (ImageLike | Sequence[ImageLike]): One or K paths, (H, W, 3) uint8 RGB arrays or PIL images.
+            masks (object): One or K annotations in pixels of the image, see :mod:`mmfss.apis.support_masks`.
 
         Raises:
-            FileNotFoundError, TypeError, ValueError: when an image or a mask is missing, unreadable or does not fit.
+            FileNotFoundError, TypeError, ValueError: When an image or a mask is missing, unreadable or does not fit.
         """
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f'the name of a class is a text, not {name!r}')
-        images, masks = _listed(images), _listed(masks)
+        images, masks = as_list(images), as_list(masks)
         begin_telling()
         if len(images) != len(masks) or not images:
             raise ValueError(
@@ -102,6 +110,7 @@ class FewShotInferencer:
         bank = self.model.finish(SupportBank.stack_shots(banks))
         return RegisteredClass(name, bank, key.hexdigest())
 
+    @torch.no_grad()
     def extend(self, registered: RegisteredClass, images, masks) -> RegisteredClass:
         """A registered class with further supports; see :meth:`register`."""
         self.check(registered)
@@ -114,8 +123,8 @@ class FewShotInferencer:
         """Refuse what this model cannot use.
 
         Raises:
-            TypeError: when it is no registered class.
-            ValueError: when another model made it.
+            TypeError: When it is no registered class.
+            ValueError: When another model made it.
         """
         if not isinstance(registered, RegisteredClass):
             raise TypeError(
@@ -130,12 +139,12 @@ class FewShotInferencer:
                 'it was made with, or register the class again'
             )
 
-    @torch.no_grad()
     def _encode(self, image: ImageLike, annotation, name: str) -> tuple[SupportBank, bytes]:
         """Bank of one shot and a digest of the support."""
         loaded = load_image(image, self.geometry.loader, name)
         called = loaded['img_path'] if loaded['img_path'] == name else f'the image {loaded["img_path"]}'
-        mask = support_mask(annotation, loaded['img'].shape[:2], called)
+        path = None if loaded['img_path'] == name else loaded['img_path']
+        mask = support_mask(annotation, loaded['img'].shape[:2], called, path)
         packed = self.geometry.support(loaded, mask)
         labels = packed['data_samples'].gt_sem_seg.data  # (1, h, w)
         if not (labels == 1).any():
@@ -159,9 +168,10 @@ class FewShotInferencer:
         out_dir: str | Path | None = None,
         show: bool = False,
         skip_existing: bool = False,
+        formats: Sequence[str] = DEFAULT_FORMATS,
     ) -> list[SegmentationResult]:
         """As :meth:`stream`, all results in a list: for as many images as fit into memory."""
-        return list(self.stream(images, banks, batch_size, threshold, out_dir, show, skip_existing))
+        return list(self.stream(images, banks, batch_size, threshold, out_dir, show, skip_existing, formats))
 
     def stream(
         self,
@@ -172,29 +182,31 @@ class FewShotInferencer:
         out_dir: str | Path | None = None,
         show: bool = False,
         skip_existing: bool = False,
+        formats: Sequence[str] = DEFAULT_FORMATS,
     ) -> Iterator[SegmentationResult]:
         """Segment images one batch after another; memory does not grow with their number.
 
         Everything that can be checked beforehand is checked by this call, before the first result.
 
         Args:
-            images: one or a list of: path of an image or video, folder, glob, (H, W, 3) uint8 RGB array, PIL image.
-            banks: one or N registered classes.
-            batch_size (int): images that the network sees at once. Defaults to 4.
-            threshold (float): a pixel belongs to the class of the highest probability where that is at least so much,
+            images (object): One or several: path of image or video, folder, glob, RGB uint8 array (H, W, 3), PIL image.
+            banks (RegisteredClass | Sequence[RegisteredClass]): One or N registered classes.
+            batch_size (int): Images that the network sees at once. Defaults to 4.
+            threshold (float): A pixel belongs to the class of the highest probability where that is at least so much,
                 else to the background; 0..1. Defaults to 0.5, an evaluation's decision.
-            out_dir (str | Path, optional): write masks, overlays, videos and COCO's JSON there, see
+            out_dir (str | Path, optional): Write masks, overlays, videos and COCO's JSON there, see
                 :class:`mmfss.apis.writer.ResultWriter`.
-            show (bool): show each overlay in a window until a key is pressed. Defaults to False.
-            skip_existing (bool): leave out images that an earlier run into ``out_dir`` finished with the same model,
+            show (bool): Show each overlay in a window until a key is pressed. Defaults to False.
+            skip_existing (bool): Leave out images that an earlier run into ``out_dir`` finished with the same model,
                 banks and threshold; they give no result here, and stay in the JSON. Defaults to False.
+            formats (Sequence[str]): What to write: 'png', 'coco', 'labelme', 'yolo'. Defaults to the first two.
 
         Yields:
-            SegmentationResult: of each image, in order.
+            SegmentationResult: Of each image, in order.
 
         Raises:
-            FileNotFoundError, TypeError, ValueError: about the input.
-            OSError: when a file cannot be written; what is finished stays.
+            FileNotFoundError, TypeError, ValueError: When the input is missing, unreadable or not an image.
+            OSError: When a file cannot be written; what is finished stays.
         """
         classes = self._check_classes(banks)
         if not 0 <= threshold <= 1:
@@ -204,20 +216,19 @@ class FewShotInferencer:
         if skip_existing and out_dir is None:
             raise ValueError('`skip_existing` needs the `out_dir` of the earlier run')
         if show:
-            _check_display()
+            check_display()
         writer = None
         if out_dir is not None:
-            settings = json.dumps([self.fingerprint, [(c.name, c.key) for c in classes], threshold])
-            writer = ResultWriter(
-                out_dir, [c.name for c in classes], hashlib.blake2b(settings.encode(), digest_size=8).hexdigest()
-            )
+            names = [c.name for c in classes]
+            settings = [self.fingerprint, [(c.name, c.key) for c in classes], threshold]
+            writer = ResultWriter(out_dir, names, digest_of(settings), formats)
         sources = find_queries(images, NameBook(writer.names if writer else None))
         if writer is not None:
             writer.make_folder()
         return self._run(sources, classes, batch_size, threshold, writer, show, skip_existing)
 
     def _check_classes(self, banks) -> list[RegisteredClass]:
-        classes = _listed(banks)
+        classes = as_list(banks)
         for registered in classes:
             self.check(registered)
         names = [registered.name for registered in classes]
@@ -287,14 +298,3 @@ class FewShotInferencer:
                 restored = (self.model.restore(final[row : row + 1], size, packed['data_samples']) for final in finals)
                 scores = [to_half(self.model.foreground_probability(final[None])) for final in restored]
                 yield query, image, np.concatenate(scores)
-
-
-def _listed(value) -> list:
-    return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
-def _check_display() -> None:
-    """Refuse to open windows where there is no display, before any work."""
-    inline = 'inline' in matplotlib.get_backend().lower()
-    if sys.platform.startswith('linux') and not inline and not {'DISPLAY', 'WAYLAND_DISPLAY'} & os.environ.keys():
-        raise ValueError('`show` needs a display, and there is none; write the overlays with `out_dir` instead')

@@ -1,5 +1,5 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
-"""A trained model as inference needs it: config by path or name, weights, fingerprint, test geometry."""
+"""A model as inference needs it: config by path or name, weights, fingerprint, test geometry."""
 
 import hashlib
 import json
@@ -10,10 +10,13 @@ import numpy as np
 import torch
 from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config
+from mmengine.model import is_model_wrapper
 from torch import nn
 
 from mmfss.datasets.pipelines import ANNOTATION, IMAGE, SCORING, WEAK, build_transforms, step_kind
 from mmfss.engine.model_loading import load_model
+from mmfss.models.segmentors import FewShotSegmentor
+from mmfss.utils.configs import find_config
 
 # Fields of a model config that leave what it computes for a user's image as it is.
 _WITHOUT_EFFECT = (
@@ -28,18 +31,58 @@ _WITHOUT_EFFECT = (
 )
 
 
-def build_model(cfg: Config, checkpoint: str | Path, device: str | None) -> nn.Module:
-    """The model of a config with all weights of a checkpoint, without what inference does not need.
+def ready_model(
+    config: str | Path | Config | None,
+    checkpoint: str | Path | None,
+    device: str | torch.device | None,
+    model: nn.Module | None,
+) -> tuple[nn.Module, Config]:
+    """The model that the arguments of :class:`FewShotInferencer` describe, with its fingerprint, and its config.
 
     Raises:
-        FileNotFoundError, ValueError: see :func:`mmfss.engine.model_loading.load_model`; or there is no such device.
+        FileNotFoundError, TypeError, ValueError: When they do not fit, see there.
+    """
+    if model is None:
+        if config is None or isinstance(config, nn.Module):
+            raise TypeError('give a config, or a built model as FewShotInferencer(config, model=model)')
+        cfg = find_config(config)
+        return build_model(cfg, checkpoint, device), cfg
+    if checkpoint is not None:
+        raise TypeError(f'a built model has its weights: leave the checkpoint {checkpoint} out')
+    model = model.module if is_model_wrapper(model) else model
+    if not isinstance(model, FewShotSegmentor):
+        raise TypeError(f'model is a {type(model).__name__}, which is no FewShotSegmentor')
+    config = getattr(model, 'cfg', None) if config is None else config
+    if config is None:
+        raise TypeError(
+            'a built model needs the test pipelines of a config: give FewShotInferencer(config, model=model), or set '
+            'model.cfg'
+        )
+    cfg = find_config(config)
+    _check_device(device)
+    model = (model if device is None else model.to(device)).eval()
+    model.fingerprint = fingerprint(model, cfg.get('model', {}))
+    return model, cfg
+
+
+def build_model(cfg: Config, checkpoint: str | Path | None, device: str | None) -> nn.Module:
+    """The model of a config with its weights, without what inference does not need.
+
+    Args:
+        cfg (Config): Of stage 2.
+        checkpoint (str | Path, optional): Its file; None or 'none' for a method that learns nothing.
+        device (str, optional): Where it goes.
+
+    Raises:
+        FileNotFoundError, ValueError: When the model cannot be loaded (:func:`mmfss.engine.model_loading.load_model`),
+            or there is no such device.
     """
     _check_device(device)
     cfg = Config(cfg.to_dict(), filename=cfg.filename)
     if 'model' in cfg:
         cfg.model.pop('comparison_heads', None)  # they have no weights
         cfg.model.pop('feature_cache_gb', None)
-    model, _ = load_model(cfg, str(checkpoint), device)
+    model, _ = load_model(cfg, None if checkpoint is None else str(checkpoint), device)
     model.requires_grad_(False)
     model.fingerprint = fingerprint(model, cfg.model)
     return model
@@ -75,10 +118,10 @@ class Geometry:
     loads annotations. Left out are weak annotations, and judging at network size: results have the original size.
 
     Args:
-        cfg (Config): with ``test_dataloader.dataset.query_pipeline`` and ``support_pipeline``.
+        cfg (Config): With ``test_dataloader.dataset.query_pipeline`` and ``support_pipeline``.
 
     Raises:
-        ValueError: when the pipelines are missing or do not load an image first.
+        ValueError: When the pipelines are missing or do not load an image first.
     """
 
     def __init__(self, cfg: Config) -> None:

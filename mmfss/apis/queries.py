@@ -30,11 +30,11 @@ class Query:
     """An image to segment.
 
     Attributes:
-        name (str): unique; of a video's frame 'VIDEO/000012'.
-        image: path, (H, W, 3) uint8 RGB array or PIL image.
-        source (str): path, of a frame with '#' and its index; '' for an image that is no file.
-        identity (str): where it comes from, the same in a later run; a name belongs to one identity.
-        stamp (str): changes with the content: size and time of a file, digest of an array.
+        name (str): Unique; of a video's frame 'VIDEO/000012'.
+        image (ImageLike): Path, (H, W, 3) uint8 RGB array or PIL image.
+        source (str): Path, of a frame with '#' and its index; '' for an image that is no file.
+        identity (str): Where it comes from, the same in a later run; a name belongs to one identity.
+        stamp (str): Changes with the content: size and time of a file, digest of an array.
     """
 
     name: str
@@ -48,7 +48,7 @@ class NameBook:
     """Gives every source a name of its own: its stem, and where that is taken its folder in front.
 
     Args:
-        taken (dict[str, str]): name -> identity of an earlier run into the same folder.
+        taken (dict[str, str]): Name -> identity of an earlier run into the same folder.
     """
 
     def __init__(self, taken: dict[str, str] | None = None) -> None:
@@ -101,7 +101,7 @@ class Video:
     """Frames of a video, decoded one after another.
 
     Raises:
-        ValueError: It cannot be decoded.
+        ValueError: When it cannot be decoded.
     """
 
     def __init__(self, path: Path, book: NameBook) -> None:
@@ -151,13 +151,13 @@ def find_queries(images, book: NameBook) -> list[ImageList | Video]:
     """Everything to segment, in order; files are checked by their first bytes.
 
     Args:
-        images: One or a list of: path of an image or a video; folder (its images, not those below); glob ('**' goes
-            below); (H, W, 3) uint8 RGB array; PIL image.
-        book (NameBook): gives the names.
+        images (ImageLike | Sequence[ImageLike]): One or a list of: path of an image or a video; folder (its images, not
+            those below); glob ('**' goes below); (H, W, 3) uint8 RGB array; PIL image.
+        book (NameBook): Gives the names.
 
     Raises:
-        FileNotFoundError: A file is missing.
-        ValueError: A folder or glob holds no image, a file is none, or there is nothing at all.
+        FileNotFoundError: When a file is missing.
+        ValueError: When a folder or glob holds no image, a file is none, or there is nothing at all.
     """
     begin_telling()
     given = list(images) if isinstance(images, Sequence) and not isinstance(images, (str, bytes)) else [images]

@@ -18,9 +18,9 @@ class RegisteredClass:
     """A class that a model can segment: :meth:`FewShotInferencer.register` makes it.
 
     Attributes:
-        name (str): what results call the class.
-        bank (SupportBank): of one episode, K shots; its fingerprint says which model made it.
-        key (str): digest of the support images and masks; '' when they are not known.
+        name (str): What results call the class.
+        bank (SupportBank): Of one episode, K shots; its fingerprint says which model made it.
+        key (str): Digest of the support images and masks; '' when they are not known.
     """
 
     name: str
@@ -41,7 +41,7 @@ class RegisteredClass:
         """Write a file that :meth:`load` reads, whole or not at all.
 
         Raises:
-            OSError: when it cannot be written.
+            OSError: When it cannot be written.
         """
         atomic_torch_save(dict(name=self.name, key=self.key, **self.bank.state()), path, CURE)
 
@@ -52,8 +52,8 @@ class RegisteredClass:
         Whether the bank fits a model is checked when that model is asked to use it.
 
         Raises:
-            FileNotFoundError: when there is no such file.
-            ValueError: when it holds something else.
+            FileNotFoundError: When there is no such file.
+            ValueError: When it holds something else.
         """
         path = Path(path)
         if not path.is_file():
@@ -70,3 +70,8 @@ class RegisteredClass:
             ) from error
         key = content.get('key') or hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
         return cls(content.get('name') or path.stem, bank, key)
+
+
+def as_list(value) -> list:
+    """One or several images, masks or classes as a list."""
+    return list(value) if isinstance(value, (list, tuple)) else [value]

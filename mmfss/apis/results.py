@@ -1,8 +1,11 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """What an image's segmentation is, and how several classes become one mask."""
 
+import os
+import sys
 from dataclasses import dataclass, field
 
+import matplotlib
 import numpy as np
 import torch
 from torch import Tensor
@@ -17,12 +20,12 @@ class SegmentationResult:
     """One segmented image.
 
     Attributes:
-        name (str): unique among the results of a call; files are called so.
+        name (str): Unique among the results of a call; files are called so.
         mask (np.ndarray): (H, W) uint8, 0 background, i the i-th class.
         scores (np.ndarray): (N, H, W) float16, probability of each class against background, at original size.
-        class_names (tuple[str, ...]): the N classes.
+        class_names (tuple[str, ...]): The N classes.
         image (np.ndarray): (H, W, 3) uint8 RGB, the image itself.
-        source (str): path of the file, of a video with '#' and the frame's index; '' for images that are no files.
+        source (str): Path of the file, of a video with '#' and the frame's index; '' for images that are no files.
     """
 
     name: str
@@ -61,3 +64,10 @@ def to_half(probability: Tensor) -> np.ndarray:
     """float16 copy that rounds nothing below 0.5 up to it."""
     half = probability.half()
     return torch.where((probability < 0.5) & (half >= 0.5), _BELOW_HALF, half).cpu().numpy()
+
+
+def check_display() -> None:
+    """Refuse to open windows where there is no display, before any work."""
+    inline = 'inline' in matplotlib.get_backend().lower()
+    if sys.platform.startswith('linux') and not inline and not {'DISPLAY', 'WAYLAND_DISPLAY'} & os.environ.keys():
+        raise ValueError('`show` needs a display, and there is none; write the overlays with `out_dir` instead')

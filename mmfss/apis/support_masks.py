@@ -15,6 +15,8 @@ from mmfss.datasets.image_files import check_path
 from mmfss.datasets.mask_files import IGNORE, grey, mask_values, read_mask, whole_numbers
 from mmfss.utils.notices import tell
 
+from .tool_annotations import tool_labels
+
 POINT_RADIUS = 0.02  # of the longer side: such a disc still covers several pixels of a network's small input
 STRAY = 20  # so many times more pixels of 255 than of 1 are no border that is left out
 _KINDS = (
@@ -22,29 +24,34 @@ _KINDS = (
 )
 
 
-def support_mask(annotation, shape: tuple[int, int], image: str) -> np.ndarray:
+def support_mask(annotation, shape: tuple[int, int], image: str, path: str | None = None) -> np.ndarray:
     """Labels of one support.
 
     Args:
-        annotation: One of
+        annotation (str | Path | np.ndarray | Image | dict): One of
 
             - a mask: path of an image file, (H, W) array, PIL image. Either black and white (0 and 255), or indices
               (0 and 1), where 255 besides 1 is a pixel to leave out, as in VOC. A mask of 255 alone is all object;
             - ``dict(mask=..., value=7)``: a mask of several classes, of which 7 is the object and 255 left out;
             - ``dict(box=(x1, y1, x2, y2))``: everything from (x1, y1) to before (x2, y2);
             - ``dict(polygon=[(x, y), ...])``: its inside, or a list of polygons;
+            - a file of an annotation tool, a COCO annotation or an RLE, see :func:`.tool_labels`; ``dict(mask=...,
+              label='cat')`` where it has several labels;
             - ``dict(points=[(x, y), ...])``: a disc around each; ``radius=`` pixels, by default 2 % of the longer side.
         shape (tuple[int, int]): Height and width of the image, in whose pixels all coordinates are.
         image (str): How errors name the image.
+        path (str, optional): The image's file, by whose name it is found in files of many images.
 
     Returns:
         np.ndarray: (H, W) uint8.
 
     Raises:
-        FileNotFoundError: There is no such mask.
-        TypeError: It is none of these.
-        ValueError: The mask is unreadable, of another size, empty, or of several values; or coordinates miss the image.
+        FileNotFoundError: When there is no such mask.
+        TypeError: When it is none of these.
+        ValueError: When the mask is unreadable, of another size, empty, or of several values; or coordinates miss the
+            image.
     """
+    annotation = tool_labels(annotation, shape, path)
     if isinstance(annotation, dict) and 'mask' not in annotation:
         labels, name = _draw(annotation, shape, image), f'the annotation of {image}'
     else:

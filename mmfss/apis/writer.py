@@ -1,6 +1,7 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """Results as files: palette PNGs, overlays, COCO's JSON, videos; every file whole or not at all."""
 
+import hashlib
 import io
 import json
 import os
@@ -19,6 +20,7 @@ from mmfss.utils.files import atomic_open, atomic_path, atomic_write, explain_wr
 
 from .queries import Query, Video
 from .results import SegmentationResult, palette
+from .tool_formats import DEFAULT_FORMATS, check_formats, tool_files, write_class_names, write_tool_files
 
 CURE = (
     'Finished files stay. Free some space and run the same again with skip_existing=True (command line: '
@@ -34,16 +36,25 @@ class ResultWriter:
     its files are there; ``annotations.json`` is made of it by :meth:`close`, so it holds earlier runs' images too.
 
     Args:
-        out_dir (str | Path): the folder; :meth:`make_folder` makes it.
-        class_names (Sequence[str]): the N classes.
-        settings (str): digest of whatever else decides about the result (model, banks, threshold).
+        out_dir (str | Path): The folder; :meth:`make_folder` makes it.
+        class_names (Sequence[str]): The N classes.
+        settings (str): Digest of whatever else decides about the result (model, banks, threshold).
+        formats (Sequence[str]): Of 'png', 'coco', 'labelme' and 'yolo', see :mod:`mmfss.apis.tool_formats`. Masks and
+            overlays are always written, 'coco' is ``annotations.json``. Defaults to 'png' and 'coco'.
 
     Raises:
-        ValueError: when the folder holds results of other classes.
+        ValueError: When the folder holds results of other classes, or there is no such format.
     """
 
-    def __init__(self, out_dir: str | Path, class_names: Sequence[str], settings: str) -> None:
+    def __init__(
+        self,
+        out_dir: str | Path,
+        class_names: Sequence[str],
+        settings: str,
+        formats: Sequence[str] = DEFAULT_FORMATS,
+    ) -> None:
         self.root, self.class_names, self.settings = Path(out_dir), list(class_names), settings
+        self.formats = check_formats(formats)
         self._log = self.root / 'annotations.jsonl'
         self._known = {}  # name -> (identity, stamp, settings)
         for record in self._records():
@@ -59,7 +70,7 @@ class ResultWriter:
         """Make the folder, before long work starts.
 
         Raises:
-            OSError: when it cannot be made.
+            OSError: When it cannot be made.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -78,7 +89,8 @@ class ResultWriter:
     def finished(self, query: Query) -> bool:
         """Whether exactly this was done before: same image, model, banks and threshold, and its files are there."""
         wanted = (query.identity, query.stamp, self.settings)
-        return self._known.get(query.name) == wanted and all(p.is_file() for p in self.files(query.name))
+        files = (*self.files(query.name), *tool_files(self.root, query.name, self.formats))
+        return self._known.get(query.name) == wanted and all(path.is_file() for path in files)
 
     def files(self, name: str) -> tuple[Path, Path]:
         """Mask and overlay of an image."""
@@ -88,7 +100,7 @@ class ResultWriter:
         """Write mask and overlay, then note that they are there.
 
         Raises:
-            OSError: when that fails; the message names the file, finished files stay.
+            OSError: When that fails; the message names the file, finished files stay.
         """
         mask_path, overlay_path = self.files(result.name)
         image, png = Image.fromarray(result.mask, mode='P'), io.BytesIO()
@@ -97,6 +109,7 @@ class ResultWriter:
         atomic_write(png.getvalue(), mask_path, CURE)
         _, jpeg = cv2.imencode('.jpg', result.overlay()[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
         atomic_write(jpeg.tobytes(), overlay_path, CURE)
+        write_tool_files(self.root, result, self.formats, CURE)
         H, W = result.mask.shape
         self._append(
             dict(
@@ -123,7 +136,7 @@ class ResultWriter:
         """The overlays of a video's frames as ``overlays/VIDEO.mp4``.
 
         Raises:
-            OSError: when it cannot be written.
+            OSError: When it cannot be written.
         """
         folder = self.root / 'overlays' / video.name
         path = folder.with_suffix('.mp4') if '.' not in video.name else folder.with_name(f'{video.name}.mp4')
@@ -153,13 +166,16 @@ class ResultWriter:
                 'line: --skip-existing) goes on from there.'
             ) from error
 
-    def close(self) -> Path:
-        """Make ``annotations.json`` of all that is finished.
+    def close(self) -> None:
+        """Make ``annotations.json`` of all that is finished, and the lists of class names that formats need.
 
         Raises:
-            OSError: when it cannot be written; the next run makes it.
+            OSError: When they cannot be written; the next run makes them.
         """
+        write_class_names(self.root, self.class_names, self.formats, CURE)
         path = self.root / 'annotations.json'
+        if 'coco' not in self.formats and not path.exists():  # an earlier one is kept true
+            return
         categories = [dict(id=i, name=name) for i, name in enumerate(self.class_names, 1)]
         with atomic_open(path, CURE) as stream:
             stream.write(f'{{"categories": {json.dumps(categories)},\n"images": ['.encode())
@@ -174,7 +190,6 @@ class ResultWriter:
                     stream.write(f'{"," if number else ""}\n{json.dumps(full)}'.encode())
                     number += 1
             stream.write(b']}\n')
-        return path
 
     def _records(self) -> Iterator[dict]:
         """The last record of each image whose mask is there, one at a time; a line cut off by a kill is passed over."""
@@ -211,6 +226,11 @@ class ResultWriter:
         with open(self._log, 'rb') as stream:
             stream.seek(-1, os.SEEK_END)
             return stream.read(1) == b'\n'
+
+
+def digest_of(settings: list) -> str:
+    """Short digest of plain values, such as a writer's ``settings``."""
+    return hashlib.blake2b(json.dumps(settings).encode(), digest_size=8).hexdigest()
 
 
 def _annotation(result: SegmentationResult, index: int) -> dict:

@@ -13,7 +13,7 @@ from mmfss.models.layers.generalized import MERGES, generalized_labels
 from mmfss.structures import MASKED_LAST_STAGE
 
 from .methods import ReleasedMethod, register
-from .names import ConversionError, backbone_rules, listed, rename, strip_parallel_prefix
+from .names import renamed_model, strip_parallel_prefix
 from .reference_outputs import encode, scores_and_guidance
 from .variant import Variant, detect_backbone, detect_dataset
 
@@ -58,6 +58,20 @@ def detect_shots(state: Mapping[str, Tensor]) -> int:
     """K of the convs that weight the shots, 1 where there are none."""
     weight = state.get('kshot_rw.0.weight')
     return 1 if weight is None else weight.shape[1]
+
+
+def detect_ensemble(method: str, state: Mapping[str, Tensor], dataset: str | None) -> Variant:
+    """Backbone, data set and K of a released model with a base learner; ``dataset`` is the user's word.
+
+    Raises:
+        ConversionError: When the weights do not tell, or tell something else.
+    """
+    return Variant(
+        method=method,
+        backbone=detect_backbone(state),
+        dataset=detect_dataset(state, BASE_CLASSIFIER, dataset),
+        shots=detect_shots(state),
+    )
 
 
 def shot_options(variant: Variant) -> dict[str, Any]:
@@ -108,16 +122,8 @@ def convert_bam(state: Mapping[str, Tensor], dataset: str | None = None) -> tupl
         ConversionError: When it is something else; the message names the keys.
     """
     state = strip_parallel_prefix(state)
-    renamed, unknown = rename(state, (*BAM_KEYS, *backbone_rules(state)))
-    if unknown:
-        raise ConversionError(f'not a released BAM: unknown keys {listed(unknown)}')
-    variant = Variant(
-        method='bam',
-        backbone=detect_backbone(state),
-        dataset=detect_dataset(state, BASE_CLASSIFIER, dataset),
-        shots=detect_shots(state),
-    )
-    return variant, renamed
+    renamed = renamed_model(state, BAM_KEYS, 'BAM')
+    return detect_ensemble('bam', state, dataset), renamed
 
 
 register(

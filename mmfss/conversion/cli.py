@@ -2,12 +2,13 @@
 """What the converters of released models share as command-line tools."""
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
 from mmfss.utils.files import atomic_torch_save
 
-from .files import check_fold, checkpoint_meta, fit, read_weights
+from .files import check_fold, checkpoint_meta, load_into_config, read_weights
 from .methods import METHODS, recognise
 from .names import ConversionError
 from .variant import RELEASED_DATASETS, Variant
@@ -45,7 +46,7 @@ def convert_file(args: argparse.Namespace, method: str | None = None) -> Variant
         weights = read_weights(args.src, args.trust)
         variant, converted = (METHODS[method] if method else recognise(weights)).convert(weights, args.dataset)
         check_fold(variant, args.fold)
-        state = fit(variant, converted)
+        state = load_into_config(variant, converted)
     except (ConversionError, FileNotFoundError) as error:
         sys.exit(f'{args.src}: {error}')
     meta = dict(checkpoint_meta(variant, args.fold), source=Path(args.src).name)
@@ -70,6 +71,7 @@ def _next_step(variant: Variant, args: argparse.Namespace) -> str:
             'work_dirs by default)'
         )
     fold = '' if args.fold is None else f' --fold {args.fold}'
-    options = ' '.join(f'{key}={value}' for key, value in variant.cfg_options.items())
+    # Quoted where a shell would read the value itself: brackets.
+    options = shlex.join(f'{key}={value}' for key, value in variant.cfg_options.items())
     options = f' --cfg-options {options}' if options else ''
     return f'test it: python tools/test.py {variant.config} {args.dst}{fold}{options}'

@@ -50,7 +50,7 @@ def read_weights(path: str, trust: bool = False) -> dict[str, Tensor]:
     return weights
 
 
-def fit(variant: Variant, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def load_into_config(variant: Variant, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Load converted weights strictly into the model of the matching config.
 
     Args:
@@ -93,7 +93,7 @@ def check_fold(variant: Variant, fold: int | None) -> None:
     """Refuse a fold that the data set does not have.
 
     Raises:
-        ConversionError: Says which there are.
+        ConversionError: When the data set has no such fold; the message says which there are.
     """
     name, kind, _ = RELEASED_DATASETS[variant.dataset]
     init_default_scope('mmfss')

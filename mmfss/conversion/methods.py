@@ -42,10 +42,10 @@ class ReleasedMethod:
     Attributes:
         name (str): Folder of its configs, such as 'msanet'.
         title (str): For messages, with the repository that released them.
-        recognises (Callable): Released state dict -> whether it is of this method, told by keys and shapes; of all
+        recognises (Callable): Released state dict -> whether it is of this method, by keys and shapes; of all
             methods at most one says yes.
         convert (Callable): (released state dict, data set or None) -> (Variant, state dict under the names used here).
-            A method whose weights do not say their data set needs it told; others compare. Raises ConversionError.
+            The data set is required where the weights do not show it, and else compared. Raises ConversionError.
         config (Callable): Variant -> the config that the weights belong to, relative to the repository.
         cfg_options (Callable): Variant -> what that config needs in addition, as ``--cfg-options`` takes it.
         rules (Rules): Renaming of the keys of its own parts, without the backbone's.

@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import Tensor
 
-from .bam import BAM_KEYS, BASE_CLASSIFIER, ENSEMBLE_LOSSES, detect_shots, merged_channels, shot_options
+from .bam import BAM_KEYS, ENSEMBLE_LOSSES, detect_ensemble, merged_channels, shot_options
 from .methods import ReleasedMethod, register
-from .names import ConversionError, backbone_rules, listed, rename, strip_parallel_prefix
-from .variant import Variant, detect_backbone, detect_dataset
+from .names import renamed_model, strip_parallel_prefix
+from .variant import Variant
 
 # Released pattern -> name here, tried in this order on the whole key.
 MSANET_KEYS: tuple[tuple[str, str], ...] = (
@@ -18,21 +18,6 @@ MSANET_KEYS: tuple[tuple[str, str], ...] = (
     (r'hyper_final\.(\d)\.(\w+)', r'decode_head.squeeze.\1.\2'),
 )
 _CHANNELS = 833  # query 256, prototype 256, attention 256, similarity 64, prior 1
-
-
-def rename_msanet_keys(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """Rename the keys of a released MSANet state dict.
-
-    Args:
-        state (Mapping[str, Tensor]): As released, with or without the prefix ``module.`` of a
-            multi-GPU run.
-
-    Returns:
-        tuple[dict[str, Tensor], list[str]]: The state dict of a BaseLearnerEnsemble, and the keys
-            that no rule knows.
-    """
-    state = strip_parallel_prefix(state)
-    return rename(state, (*MSANET_KEYS, *backbone_rules(state)))
 
 
 def convert_msanet(state: Mapping[str, Tensor], dataset: str | None = None) -> tuple[Variant, dict[str, Tensor]]:
@@ -49,16 +34,8 @@ def convert_msanet(state: Mapping[str, Tensor], dataset: str | None = None) -> t
         ConversionError: When it is something else; the message names the keys.
     """
     state = strip_parallel_prefix(state)
-    renamed, unknown = rename_msanet_keys(state)
-    if unknown:
-        raise ConversionError(f'not a released MSANet: unknown keys {listed(unknown)}')
-    variant = Variant(
-        method='msanet',
-        backbone=detect_backbone(state),
-        dataset=detect_dataset(state, BASE_CLASSIFIER, dataset),
-        shots=detect_shots(state),
-    )
-    return variant, renamed
+    renamed = renamed_model(state, MSANET_KEYS, 'MSANet')
+    return detect_ensemble('msanet', state, dataset), renamed
 
 
 def msanet_options(variant: Variant) -> dict[str, Any]:

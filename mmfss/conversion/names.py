@@ -51,6 +51,23 @@ def rename(state: Mapping[str, Tensor], rules: Rules) -> tuple[dict[str, Tensor]
     return renamed, unknown
 
 
+def renamed_model(state: Mapping[str, Tensor], rules: Rules, title: str) -> dict[str, Tensor]:
+    """A whole released model under the names used here: a method's own rules, and the backbone's.
+
+    Args:
+        state (Mapping[str, Tensor]): Released names, without a parallel prefix.
+        rules (Rules): Of the method's own parts.
+        title (str): What it should be, for the message.
+
+    Raises:
+        ConversionError: When there are keys that no rule knows; the message names them.
+    """
+    renamed, unknown = rename(state, (*rules, *backbone_rules(state)))
+    if unknown:
+        raise ConversionError(f'not a released {title}: unknown keys {listed(unknown)}')
+    return renamed
+
+
 def listed(keys: Iterable[str], limit: int = 6) -> str:
     """Some keys for a message, and how many more there are."""
     keys = list(keys)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from .methods import ReleasedMethod, register
-from .names import ConversionError, backbone_rules, listed, rename, strip_parallel_prefix
+from .names import renamed_model, strip_parallel_prefix
 from .variant import Variant, detect_backbone, told_dataset
 
 if TYPE_CHECKING:
@@ -42,12 +42,10 @@ def convert_pfenet(state: Mapping[str, Tensor], dataset: str | None = None) -> t
         tuple[Variant, dict[str, Tensor]]: What it is, and its weights under the names used here.
 
     Raises:
-        ConversionError: When it is something else, or the data set is not told; the message names the keys.
+        ConversionError: When it is something else, or no data set is given; the message names the keys.
     """
     state = strip_parallel_prefix(state)
-    renamed, unknown = rename(state, (*PFENET_KEYS, *backbone_rules(state)))
-    if unknown:
-        raise ConversionError(f'not a released PFENet: unknown keys {listed(unknown)}')
+    renamed = renamed_model(state, PFENET_KEYS, 'PFENet')
     return Variant(method='pfenet', backbone=detect_backbone(state), dataset=told_dataset(dataset)), renamed
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .methods import ReleasedMethod, base_config, register
-from .names import ConversionError, backbone_rules, listed, rename, strip_parallel_prefix
+from .names import ConversionError, renamed_model, strip_parallel_prefix
 from .variant import Variant, detect_backbone, detect_dataset
 
 # Released pattern -> name here, tried in this order on the whole key.
@@ -36,9 +36,7 @@ def convert_base_learner(state: Mapping[str, Tensor], dataset: str | None = None
         ConversionError: When it is something else; the message names the keys.
     """
     state = _merge_encoder(strip_parallel_prefix(state))
-    renamed, unknown = rename(state, (*PSPNET_KEYS, *backbone_rules(state)))
-    if unknown:
-        raise ConversionError(f'not a released base learner: unknown keys {listed(unknown)}')
+    renamed = renamed_model(state, PSPNET_KEYS, 'base learner')
     variant = Variant(
         method='pspnet',
         backbone=detect_backbone(state),

@@ -24,7 +24,7 @@ def to_8_bit(values: np.ndarray, name: str) -> np.ndarray:
         np.ndarray: uint8, same shape.
 
     Raises:
-        ValueError: Negative numbers, NaN, infinity, or floats that are neither shares nor levels.
+        ValueError: When there are negative numbers, NaN, infinity, or floats that are neither shares nor levels.
     """
     if values.dtype == bool:
         return values.astype(np.uint8) * 255

@@ -10,6 +10,7 @@ changed file gives another key and a new index.
 import hashlib
 import logging
 import os
+import stat
 import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -86,7 +87,7 @@ def index_histogram(mask: Image.Image) -> np.ndarray:
     """(256,) pixels of each index of an open mask.
 
     Raises:
-        ValueError: It is no index image.
+        ValueError: When it is no index image.
     """
     if mask.mode == '1':  # indices 0 and 1
         return np.bincount(np.asarray(mask).reshape(-1), minlength=256)
@@ -109,15 +110,15 @@ def load_class_index(
     Several processes may call this at once: one reads, the others wait for it.
 
     Args:
-        files: (name, image path, mask path) of each entry, in list order.
-        data_root: The index is kept in ``<data_root>/.mmfss_cache``, or in ``$MMFSS_CACHE``
+        files (Sequence[Entry]): (name, image path, mask path) of each entry, in list order.
+        data_root (str, optional): The index is kept in ``<data_root>/.mmfss_cache``, or in ``$MMFSS_CACHE``
             (default ``~/.cache/mmfss``) when the data root cannot be written.
-        workers: Reading threads. Defaults to twice the number of cores, at most 32.
-        histogram: A named function that counts the values of an open mask, (256,).
+        workers (int, optional): Reading threads. Defaults to twice the number of cores, at most 32.
+        histogram (Histogram): A named function that counts the values of an open mask, (256,).
 
     Raises:
-        FileNotFoundError: An image or mask of the list is missing.
-        ValueError: A mask cannot be read as an index image.
+        FileNotFoundError: When an image or mask of the list is missing.
+        ValueError: When a mask cannot be read as an index image.
     """
     key = content_key(files, histogram.__name__)
     places = [_user_cache()]
@@ -154,12 +155,15 @@ def content_key(files: Sequence[Entry], kind: str = index_histogram.__name__) ->
                 status = os.stat(path)
             except (FileNotFoundError, NotADirectoryError):
                 missing[kind].append(path)
+                continue
+            if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for for ever
+                missing[kind].append(path)
             else:
                 digest.update(f'{name}\0{status.st_size}\0{status.st_mtime_ns}\n'.encode())
     for kind, paths in missing.items():
         if paths:
             raise FileNotFoundError(
-                f'{len(paths)} of {len(files)} {kind} files are missing, the first is {paths[0]}. '
+                f'{len(paths)} of {len(files)} {kind} files are missing (or no files), the first is {paths[0]}. '
                 'Complete the data set, take the names out of the list, or check `data_prefix` and '
                 'the file suffixes.'
             )
@@ -171,7 +175,8 @@ def read_class_index(
 ) -> ClassIndex:
     """Read every mask (and every image's header) with a pool of threads, showing a progress bar."""
     workers = workers or min(32, 2 * (os.cpu_count() or 1))
-    with ThreadPoolExecutor(workers) as pool:
+    pool = ThreadPoolExecutor(workers)
+    try:
         # Pillow decodes outside the interpreter lock, so threads are enough and start at once.
         rows = list(
             track(
@@ -181,6 +186,8 @@ def read_class_index(
                 disable=len(files) < SHORT_LIST,
             )
         )
+    finally:  # else Ctrl-C would wait until the last mask is read
+        pool.shutdown(cancel_futures=True)
     broken = [(entry[2], row) for entry, row in zip(files, rows, strict=True) if isinstance(row, str)]
     if broken:
         path, reason = broken[0]
@@ -258,7 +265,7 @@ def _acquire(lock: FileLock) -> None:
     """Wait for the process that reads the masks, and say so; not for ever, since it may have been stopped.
 
     Raises:
-        filelock.Timeout: An OSError; the lock was never free.
+        filelock.Timeout: When the lock was never free; it is an OSError.
     """
     try:
         lock.acquire(timeout=TELL_AFTER)
@@ -277,7 +284,7 @@ def _load(path: Path) -> ClassIndex | None:
         with np.load(path) as stored:
             return ClassIndex(**{field.name: stored[field.name] for field in fields(ClassIndex)})
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        print_log(f'The class index {path} cannot be read ({error}); it is made again.', 'current', logging.WARNING)
+        print_log(f'The class index {path} cannot be read ({error}); it is rebuilt.', 'current', logging.WARNING)
         return None
 
 
@@ -287,7 +294,7 @@ def _save(index: ClassIndex, path: Path) -> None:
         atomic_savez({field.name: getattr(index, field.name) for field in fields(index)}, path)
     except OSError as error:
         print_log(
-            f'The class index could not be kept at {path} ({error.__cause__ or error}): it is made anew at each '
+            f'The class index could not be saved to {path} ({error.__cause__ or error}): it is rebuilt at each '
             'start. Free disk space or set MMFSS_CACHE to a folder that can be written.',
             'current',
             logging.WARNING,

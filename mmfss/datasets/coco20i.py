@@ -6,7 +6,7 @@ from mmseg.datasets import COCOStuffDataset
 from mmfss.registry import DATASETS
 
 from .few_shot_dataset import FewShotSegDataset
-from .input_checks import one_of
+from .input_checks import check_choice
 
 NUM_CLASSES = 80
 
@@ -41,7 +41,7 @@ class COCO20iDataset(FewShotSegDataset):
         data_prefix: dict | None = None,
         **kwargs,
     ) -> None:
-        one_of('scheme', scheme, ('fwb', 'panet'))
+        check_choice('scheme', scheme, ('fwb', 'panet'))
         self.scheme = scheme
         layout = dict(img_path=f'{phase}{year}', seg_map_path=f'annotations/{phase}{year}')
         super().__init__(phase=phase, data_prefix=data_prefix or layout, **kwargs)

@@ -28,8 +28,8 @@ class DividedFolderDataset(FolderFewShotDataset):
         **kwargs: See :class:`FolderFewShotDataset`; there are no ``novel_classes`` and no ``splits``.
 
     Raises:
-        FileNotFoundError: The root, the list, a folder, an image or a mask is missing.
-        ValueError: A name of the list is unknown, named twice or no ``CLASS/K``, or a part is empty.
+        FileNotFoundError: When the root, the list, a folder, an image or a mask is missing.
+        ValueError: When a name of the list is unknown, named twice or no ``CLASS/K``, or a part is empty.
     """
 
     def __init__(self, *, data_root: str, train_images: int | str = 5, **kwargs) -> None:

@@ -44,7 +44,7 @@ class Episode:
 def episodes_hash(episodes: Iterable[Episode]) -> str:
     """SHA-256 over run, number, class name, query and supports of all episodes, in order.
 
-    Two people with the same hash judged the same episodes.
+    Two results with the same hash were measured on the same episodes.
     """
     digest = hashlib.sha256()
     for e in episodes:
@@ -57,9 +57,9 @@ def write_episodes(path: str | os.PathLike, episodes: Sequence[Episode], header:
     """Write a frozen list: a header line, then one episode a line, all JSON.
 
     Args:
-        path: File to write; it appears only when it is complete.
-        episodes: The episodes, run after run.
-        header: What to know about them (protocol, fold, shots ...); format and hash are added.
+        path (str | os.PathLike): File to write; it appears only when it is complete.
+        episodes (Sequence[Episode]): The episodes, run after run.
+        header (dict): What to know about them (protocol, fold, shots ...); format and hash are added.
     """
     lines = [{'format': LIST_FORMAT, **header, 'hash': episodes_hash(episodes)}]
     lines += [
@@ -73,11 +73,11 @@ def read_episodes(path: str | os.PathLike) -> tuple[dict, list[Episode]]:
     """Read a frozen list and check it against its own hash.
 
     Returns:
-        tuple: the header and the episodes.
+        tuple: The header and the episodes.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is no episode list, or was changed after it was written.
+        FileNotFoundError: When there is no such file.
+        ValueError: When it is no episode list, or was changed after it was written.
     """
     try:
         with open(path) as file:
@@ -86,11 +86,11 @@ def read_episodes(path: str | os.PathLike) -> tuple[dict, list[Episode]]:
             raise ValueError(f'its format is {header["format"]}, not {LIST_FORMAT}')
         episodes = [Episode(x['run'], x['episode'], x['class'], x['query'], tuple(x['supports'])) for x in lines]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f'{path} is not an episode list ({type(error).__name__}: {error}). Write it anew.') from error
+        raise ValueError(f'{path} is not an episode list ({type(error).__name__}: {error}). Write it again.') from error
     if not episodes or episodes_hash(episodes) != header.get('hash'):
         raise ValueError(
             f'The episode list {path} does not match the hash in its header: it was '
-            'changed or cut off. Write or fetch it anew.'
+            'changed or cut off. Write or download it again.'
         )
     return header, episodes
 
@@ -108,7 +108,7 @@ def check_episodes(
         path (str, optional): Where the list is from, for the messages.
 
     Raises:
-        ValueError: It does not fit; the message says in which respect.
+        ValueError: When it does not fit; the message says in which respect.
     """
     where = f'The episode list {path}'
     for key, own in (('shots', shots), ('fold', data.fold)):
@@ -135,7 +135,7 @@ def check_images(episodes: Sequence[Episode], places: np.ndarray, data: 'FewShot
         path (str, optional): Where the list is from, for the message.
 
     Raises:
-        ValueError: With the first such image.
+        ValueError: When an image is not in the list or lacks the class; the message names the first.
     """
     for row, episode in zip(places, episodes, strict=True):
         class_id = data.class_names.index(episode.class_name)

@@ -39,12 +39,12 @@ class EpisodicDataset(Dataset):
         dataset (dict | FewShotSegDataset): Images, masks and candidates.
         shots (int): K. Defaults to 1.
         query_pipeline (sequence): Transforms of the query. In test it loads the annotation after
-            the geometry, so that scores are judged at original size.
+            the geometry, so that predictions are scored at original size.
         support_pipeline (sequence): Transforms of each support; annotation before geometry.
         protocol (dict | EpisodeProtocol, optional): Draws the episodes of an evaluation.
         support_control (str, optional): 'wrong_novel' or 'base' replaces the supports of every
             episode by images and masks of a wrong novel class or of a base class; queries, classes
-            and ground truth stay. Correct minus wrong tells how far a model heeds its supports.
+            and ground truth stay. Correct minus wrong measures how much a model depends on them.
         episodes_file (str, optional): A frozen list to use instead of the protocol's draws.
         support_annotation (str | dict, optional): 'box', 'scribble' or 'point' replaces the masks
             of the supports, in training and test alike; a dict adds further arguments of
@@ -55,7 +55,7 @@ class EpisodicDataset(Dataset):
         lazy_init (bool): Whether to wait with reading lists until the first use.
 
     Raises:
-        ValueError: Episodes cannot be drawn or a list was made for other data or shots.
+        ValueError: When episodes cannot be drawn, or a list was made for other data or shots.
     """
 
     def __init__(
@@ -265,9 +265,9 @@ class EpisodicDataset(Dataset):
             self._told_empty = True
             print_log(
                 f'A support mask is empty: no pixel of {self.dataset.class_names[class_id]} is '
-                f'left of {path} after its pipeline. The episode is used as it is; said once. '
+                f'left of {path} after its pipeline. The episode is used as it is. This is reported once. '
                 + (
-                    'Augmentation may do that now and then.'
+                    'Augmentation can cause this occasionally.'
                     if self.training
                     else f'A larger `candidate_area` (now {self.dataset.candidate_area}) avoids it.'
                 ),

@@ -19,7 +19,7 @@ from mmfss.registry import DATASETS
 from .class_index import UNREADABLE, ClassIndex, Entry, load_class_index
 from .fold_classes import FoldClasses
 from .image_files import CorruptFileError, check_file
-from .input_checks import check_folders, check_masks, one_of, read_names
+from .input_checks import check_choice, check_folders, check_masks, read_names
 from .listings import find_files
 from .pipelines import build_transforms
 
@@ -55,8 +55,8 @@ class FewShotSegDataset(FoldClasses, BaseSegDataset):
         **kwargs: Further arguments of :class:`mmseg.datasets.BaseSegDataset`.
 
     Raises:
-        FileNotFoundError: The data root, the list, an image or a mask is missing.
-        ValueError: There is no such fold; a mask that does not fit its image or the classes.
+        FileNotFoundError: When the data root, the list, an image or a mask is missing.
+        ValueError: When there is no such fold, or a mask does not fit its image or the classes.
     """
 
     list_hint = ''  # where the lists of a benchmark come from, for the error about a missing one
@@ -80,9 +80,9 @@ class FewShotSegDataset(FoldClasses, BaseSegDataset):
         metainfo: dict | None = None,
         **kwargs,
     ) -> None:
-        one_of('phase', phase, ('train', 'val'))
-        one_of('labels', labels, (None, 'base'))
-        one_of('image_filter', image_filter, ('candidates', 'none'))
+        check_choice('phase', phase, ('train', 'val'))
+        check_choice('labels', labels, (None, 'base'))
+        check_choice('image_filter', image_filter, ('candidates', 'none'))
         if fold not in range(self.num_folds):
             raise ValueError(
                 f'`fold` is {fold!r}, but {type(self).__name__} has folds 0 to {self.num_folds - 1}. '
@@ -219,8 +219,10 @@ class FewShotSegDataset(FoldClasses, BaseSegDataset):
         return self._positions[self.candidates(class_id)]
 
     def pool(self, class_id: int, without: int) -> np.ndarray:
-        """Positions in the whole list, before filtering, of images in which ``class_id`` covers the candidate area and
-        ``without`` does not occur: supports of a wrong class."""
+        """Supports of a wrong class: positions in the whole list, before filtering.
+
+        Those images in which ``class_id`` covers the candidate area and ``without`` does not occur.
+        """
         index = self._index
         fits = (index.areas(class_id) >= self.candidate_area) & (index.areas(without) == 0)
         return np.flatnonzero(fits & (index.image_sizes != UNREADABLE).all(axis=1))
@@ -246,7 +248,7 @@ class FewShotSegDataset(FoldClasses, BaseSegDataset):
         """A fresh results dict of an entry of the whole list.
 
         Returns:
-            dict: name, position, img_path, seg_map_path, class_ids (classes of the phase that
+            dict: Name, position, img_path, seg_map_path, class_ids (classes of the phase that
             occur, any area) and the keys that mmseg's loading needs.
         """
         image, mask = self._paths(self.name(position))
@@ -270,7 +272,7 @@ class FewShotSegDataset(FoldClasses, BaseSegDataset):
         return self._odd_images.get(name, image), self._odd_masks.get(name, mask)
 
     def prepare_data(self, idx: int):
-        """Run the pipeline; in training a corrupt file is told and another image drawn."""
+        """Run the pipeline; in training a corrupt file gives a warning and another image is drawn."""
         try:
             return super().prepare_data(idx)
         except CorruptFileError as error:

@@ -68,7 +68,7 @@ class FoldClasses:
         return table
 
     def get_label_map(self, new_classes: Sequence | None = None) -> dict | None:
-        """mmseg's hook for relabelling: only ``labels='base'`` needs it."""
+        """The relabelling that mmseg asks for; only ``labels='base'`` needs it."""
         if self.labels is None:
             return None
         return {old: int(self.base_label_map[old]) for old in range(len(self.class_names))}

@@ -13,7 +13,7 @@ from PIL import Image
 from mmfss.registry import DATASETS
 
 from .class_index import ClassIndex, Entry, load_class_index
-from .input_checks import check_brightness, check_folders, one_of
+from .input_checks import check_brightness, check_choice, check_folders
 from .listings import HIDDEN, is_hidden, list_pairs, natural_order, read_lines, say_unused, stem_of
 from .mapped_dataset import MappedFewShotDataset
 from .mask_files import bright_values
@@ -51,8 +51,8 @@ class FolderFewShotDataset(MappedFewShotDataset):
         **kwargs: See :class:`FewShotSegDataset`.
 
     Raises:
-        FileNotFoundError: The root, a split file, a class folder or a mask is missing.
-        ValueError: A class is named twice, or both or neither of ``novel_classes`` and ``splits`` are given.
+        FileNotFoundError: When the root, a split file, a class folder or a mask is missing.
+        ValueError: When a class is named twice, or both or neither of ``novel_classes`` and ``splits`` are given.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class FolderFewShotDataset(MappedFewShotDataset):
         pipeline: Sequence = (),
         **kwargs,
     ) -> None:
-        one_of('eval_split', eval_split, ('val', 'test'))
+        check_choice('eval_split', eval_split, ('val', 'test'))
         if not 1 <= threshold <= 255:
             raise ValueError(f'`threshold` is {threshold}; it must be 1 to 255.')
         if (novel_classes is None) == (splits is None):
@@ -173,7 +173,7 @@ class FolderFewShotDataset(MappedFewShotDataset):
         """Count mask values, and say which masks hold no object.
 
         Raises:
-            ValueError: Masks of 0 and 1 while ``threshold`` is higher.
+            ValueError: When masks hold 0 and 1 while ``threshold`` is higher.
         """
         index = load_class_index(
             files, data_root=self.data_root, workers=self.index_workers, histogram=bright_histogram
@@ -194,7 +194,7 @@ class FSS1000Dataset(FolderFewShotDataset):
         **kwargs: See :class:`FolderFewShotDataset`.
 
     Raises:
-        ValueError: A file does not hold as many classes as published.
+        ValueError: When a file does not hold as many classes as published.
     """
 
     def __init__(self, *, data_root: str, splits: str | dict = 'splits', **kwargs) -> None:
@@ -226,12 +226,12 @@ def read_class_list(path: str, what: str = 'class list', entry: str = 'class nam
     """Names of a text file, one a line.
 
     Args:
-        path: The file.
-        what: What it is, for the error.
-        entry: What a line holds.
+        path (str): The file.
+        what (str): What it is, for the error.
+        entry (str): What a line holds.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: When there is no such file.
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f'The {what} {path} does not exist. It holds one {entry} a line.')

@@ -37,7 +37,7 @@ def check_path(given: str | PathLike, what: str = 'image') -> None:
     """Refuse what is no path of this machine: an empty text, an address of the web.
 
     Raises:
-        ValueError: Says so.
+        ValueError: When it is one of these.
     """
     text = str(given)
     if not text.strip():
@@ -50,9 +50,9 @@ def check_file(path: str | PathLike) -> None:
     """Refuse, by its first bytes, a file that is missing, no image, or huge; it is not decoded.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        CorruptFileError: It is no image.
-        ValueError: It has more pixels than ``PIL.Image.MAX_IMAGE_PIXELS`` allows.
+        FileNotFoundError: When there is no such file.
+        CorruptFileError: When it is no image.
+        ValueError: When it has more pixels than ``PIL.Image.MAX_IMAGE_PIXELS`` allows.
     """
     check_path(path)
     if not Path(path).is_file():
@@ -83,8 +83,8 @@ def open_picture(stream, name: str, path: str = '') -> Image.Image | None:
     """The header of a picture; None where Pillow does not know it.
 
     Raises:
-        CorruptFileError: It is of a kind that is not read.
-        ValueError: It is huge.
+        CorruptFileError: When it is of a kind that is not read.
+        ValueError: When it is huge.
     """
     try:
         with warnings.catch_warnings():
@@ -131,8 +131,8 @@ def decode_image(data: bytes, path: str) -> np.ndarray:
         np.ndarray: (H, W, 3) uint8 BGR. Of JPEG and of 8-bit PNG without transparency exactly what OpenCV gives.
 
     Raises:
-        CorruptFileError: It is cut off, no image, or of values that are no brightness.
-        ValueError: It is huge.
+        CorruptFileError: When it is cut off, no image, or of values that are no brightness.
+        ValueError: When it is huge.
     """
     if data.startswith(JPEG_START):
         if data.rfind(JPEG_END) <= data.rfind(JPEG_SCAN):
@@ -189,8 +189,8 @@ def pil_rgb(image: Image.Image, name: str) -> np.ndarray:
     """(H, W, 3) uint8 RGB of a PIL image, upright, transparent pixels over neutral grey.
 
     Raises:
-        CorruptFileError: It was opened from a file that cannot be decoded.
-        ValueError: Its values are no brightness.
+        CorruptFileError: When it was opened from a file that cannot be decoded.
+        ValueError: When its values are no brightness.
     """
     tell_pages(image, name)
     wide = wide_colours(image)
@@ -252,7 +252,7 @@ def array_rgb(values: np.ndarray, name: str) -> np.ndarray:
     """(H, W, 3) uint8 RGB of an array: (H, W), or with 1 (grey), 2 (and alpha), 3 (RGB) or 4 (and alpha) channels.
 
     Raises:
-        ValueError: Another shape, or values that are no brightness.
+        ValueError: When it has another shape, or values that are no brightness.
     """
     if values.ndim == 2:
         values = values[..., None]

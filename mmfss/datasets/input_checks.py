@@ -1,5 +1,5 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
-"""What is wrong with a data set, said before any long work."""
+"""Checks of a data set that run before any long work."""
 
 import logging
 import os
@@ -13,7 +13,7 @@ from .listings import HIDDEN, SHOWN, list_folder, read_lines, say_unused
 from .mask_files import IGNORE
 
 
-def one_of(key: str, value, allowed: tuple) -> None:
+def check_choice(key: str, value, allowed: tuple) -> None:
     """Refuse a config value that is not among the allowed ones."""
     if value not in allowed:
         raise ValueError(f'`{key}` is {value!r}; it must be one of {allowed}.')
@@ -36,14 +36,14 @@ def read_names(ann_file: str, images: str, suffix: str, hint: str = '') -> list[
     """Image names of a list (one a line, without suffix), or of a folder sorted by name.
 
     Args:
-        ann_file: The list; empty: the folder is listed.
-        images: Folder of the images.
-        suffix: Ending of their names.
-        hint: Says in the error for a missing list where lists come from.
+        ann_file (str): The list; empty: the folder is listed.
+        images (str): Folder of the images.
+        suffix (str): Ending of their names.
+        hint (str): Says in the error for a missing list where lists come from.
 
     Raises:
-        FileNotFoundError: There is no such list.
-        ValueError: It is empty or holds a name twice.
+        FileNotFoundError: When there is no such list.
+        ValueError: When it is empty or holds a name twice.
     """
     if not ann_file:
         listing = list_folder(images, dict(image=suffix))
@@ -76,9 +76,9 @@ def check_masks(index: ClassIndex, files: Sequence[Entry], num_classes: int) -> 
     """Refuse masks with labels outside the classes or of another size than their image.
 
     Args:
-        index: Label counts and sizes of the list.
-        files: (name, image path, mask path) of each entry of the list.
-        num_classes: Number of classes with background; 255 is allowed besides.
+        index (ClassIndex): Label counts and sizes of the list.
+        files (Sequence[Entry]): (name, image path, mask path) of each entry of the list.
+        num_classes (int): Number of classes with background; 255 is allowed besides.
     """
     values = np.unique(index.labels)
     strange = values[(values >= num_classes) & (values != IGNORE)]
@@ -97,7 +97,7 @@ def check_masks(index: ClassIndex, files: Sequence[Entry], num_classes: int) -> 
         raise ValueError(
             f'{len(other)} masks differ from their image in size, the first is {mask} with '
             f'{tuple(index.mask_sizes[other[0]].tolist())} (h, w) for {image} with '
-            f'{tuple(index.image_sizes[other[0]].tolist())}. Make them anew from the same images.'
+            f'{tuple(index.image_sizes[other[0]].tolist())}. Create them again from the same images.'
         )
 
 
@@ -105,12 +105,12 @@ def check_brightness(index: ClassIndex, files: Sequence[Entry], threshold: int) 
     """Say which black and white masks hold no object, and refuse those of 0 and 1 that are read as empty.
 
     Args:
-        index: Counts of the values 0 to 255 of each mask.
-        files: (name, image path, mask path) of each entry of the list.
-        threshold: Values from here on are the object.
+        index (ClassIndex): Counts of the values 0 to 255 of each mask.
+        files (Sequence[Entry]): (name, image path, mask path) of each entry of the list.
+        threshold (int): Values from here on are the object.
 
     Raises:
-        ValueError: Names the masks whose values are all below ``threshold``.
+        ValueError: When masks hold values that are all below ``threshold``; names them.
     """
     black, dark, small = [], [], []
     for row, (_, _, path) in enumerate(files):

@@ -58,8 +58,8 @@ class Listing:
     """What a folder holds.
 
     Attributes:
-        files (dict): name without suffix -> file name, by kind: 'image', 'mask'.
-        unused (dict): reason -> file names.
+        files (dict): Name without suffix -> file name, by kind: 'image', 'mask'.
+        unused (dict): Reason -> file names.
     """
 
     files: dict[str, dict[str, str]]
@@ -70,11 +70,11 @@ def list_folder(folder: str | os.PathLike, suffixes: dict[str, str]) -> Listing:
     """Sort the files of a folder by their suffix.
 
     Args:
-        folder: The folder; those below are not looked into.
+        folder (str | os.PathLike): The folder; those below are not looked into.
         suffixes (dict): Kind -> suffix. Of two that fit, the longer decides.
 
     Raises:
-        ValueError: Two files differ by the case of their suffix only.
+        ValueError: When two files differ by the case of their suffix only.
     """
     listing = Listing({kind: {} for kind in suffixes})
     kinds = sorted(suffixes, key=lambda kind: -len(suffixes[kind]))
@@ -107,7 +107,7 @@ def list_pairs(folder: str | os.PathLike, image_suffix: str, mask_suffix: str) -
         tuple[dict, dict]: Name -> (image path, mask path); the mask's may be missing. Reason -> unused file names.
 
     Raises:
-        ValueError: A name is there twice.
+        ValueError: When a name is there twice.
     """
     listing = list_folder(folder, dict(image=image_suffix, mask=mask_suffix))
     images, masks = listing.files['image'], listing.files['mask']
@@ -133,9 +133,9 @@ def find_files(names: Sequence[str], folder: str, suffix: str) -> tuple[list[str
     """Match names of a list with files, where suffixes differ by their case or stand in the list.
 
     Args:
-        names: Names without suffix, below ``folder``.
-        folder: Where the files are.
-        suffix: Their ending.
+        names (Sequence[str]): Names without suffix, below ``folder``.
+        folder (str): Where the files are.
+        suffix (str): Their ending.
 
     Returns:
         tuple[list[str], dict[str, str]]: The names without suffix; and the path of each file that is not simply

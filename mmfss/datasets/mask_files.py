@@ -28,14 +28,14 @@ def read_mask(path: str | PathLike, name: str, reader: Callable | None = None) -
     """Values (H, W) of a mask file.
 
     Args:
-        path: The file.
+        path (str | PathLike): The file.
         name (str): How messages name it.
-        reader: Takes the open image and the name; defaults to :func:`mask_values`.
+        reader (Callable, optional): Takes the open image and the name; defaults to :func:`mask_values`.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        CorruptFileError: It is no picture, or cannot be decoded.
-        ValueError: It can be read in two ways.
+        FileNotFoundError: When there is no such file.
+        CorruptFileError: When it is no picture, or cannot be decoded.
+        ValueError: When it can be read in two ways.
     """
     check_path(path, 'mask')
     if not Path(path).is_file():
@@ -76,7 +76,7 @@ def mask_values(image: Image.Image, name: str, *, indices: bool = False, brighte
         brightest (bool): Take the largest channel of colours instead of refusing them. Defaults to False.
 
     Raises:
-        ValueError: It has several pages, is in colours, or its colours and its alpha mark different things.
+        ValueError: When it has several pages, is in colours, or its colours and its alpha mark different things.
     """
     if image.format not in (None, 'JPEG', 'MPO') and getattr(image, 'n_frames', 1) > 1:
         raise ValueError(
@@ -105,7 +105,7 @@ def grey(colours: np.ndarray, name: str, brightest: bool = False) -> np.ndarray:
     """(H, W) of three equal channels.
 
     Raises:
-        ValueError: They differ, unless ``brightest`` takes the largest.
+        ValueError: When they differ, unless ``brightest`` takes the largest.
     """
     if (colours != colours[..., :1]).any():
         if brightest:
@@ -185,11 +185,12 @@ def whole_numbers(values: np.ndarray) -> np.ndarray:
 
 
 def bright_values(image: Image.Image, name: str) -> np.ndarray:
-    """(H, W) uint8 of an open mask whose bright pixels are the object: 1 bit gives 0 and 255, colours their largest
-    channel.
+    """(H, W) uint8 of an open mask whose bright pixels are the object.
+
+    1 bit gives 0 and 255, colours their largest channel.
 
     Raises:
-        ValueError: See :func:`mask_values`; or its values are no brightness.
+        ValueError: When its values are no brightness, or as :func:`mask_values` says.
     """
     values = whole_numbers(mask_values(image, name, brightest=True))
     if values.dtype == bool:

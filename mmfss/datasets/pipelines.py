@@ -15,7 +15,7 @@ IMAGE = 'image'  # loads the image
 ANNOTATION = 'annotation'  # loads the label maps
 WEAK = 'weak annotation'  # puts a box, a scribble or a point in the place of the mask
 GEOMETRY = 'geometry'  # gives the image the size of the network
-SCORING = 'scoring'  # says at which size scores are judged
+SCORING = 'scoring'  # says at which size predictions are scored
 PACKING = 'packing'  # makes the model's inputs
 OTHER = 'other'
 
@@ -65,7 +65,7 @@ def with_weak_annotation(transforms: Sequence, annotation: str | dict) -> list:
         list: The transforms and the new one.
 
     Raises:
-        ValueError: The pipeline loads no mask, or holds a WeakAnnotation already.
+        ValueError: When the pipeline loads no mask, or holds a WeakAnnotation already.
     """
     options = dict(kind=annotation) if isinstance(annotation, str) else dict(annotation)
     options.pop('type', None)

@@ -16,7 +16,7 @@ from mmfss.registry import TASK_UTILS
 from .episodes import Episode
 
 
-class Draw:
+class KeyedRandom:
     """Random choices keyed by integers, the same on every machine and with every NumPy.
 
     NumPy promises stable streams for its bit generators only, not for ``Generator.choice``; so
@@ -48,7 +48,7 @@ class Draw:
         return [items[place] for place in chosen]
 
 
-class Others(Sequence):
+class AllBut(Sequence):
     """Ascending items without one of them, without copying thousands for every episode."""
 
     def __init__(self, items: Sequence, left_out) -> None:
@@ -74,9 +74,9 @@ class EpisodeProtocol:
         min_images (int): Classes with fewer candidate images are left out. Defaults to 0.
 
     Attributes:
-        name: Short name for logs and results.
-        missing_classes_as_zero: Whether a class that is never drawn counts as IoU 0.
-        distinct_supports: Whether the K supports of an episode differ from each other.
+        name (str): Short name for logs and results.
+        missing_classes_as_zero (bool): Whether a class that is never drawn counts as IoU 0.
+        distinct_supports (bool): Whether the K supports of an episode differ from each other.
     """
 
     name = ''
@@ -100,7 +100,7 @@ class EpisodeProtocol:
             shots (int): K.
 
         Raises:
-            ValueError: A class has candidates, but too few for K supports and a query.
+            ValueError: When a class has candidates, but too few for K supports and a query.
         """
         classes = self._drawable(dataset, shots)
         self.prepare(dataset, classes)
@@ -108,10 +108,10 @@ class EpisodeProtocol:
         drawn = []
         for run in range(self.runs):
             for episode in range(self.episodes):
-                draw = Draw(self.seed, run, episode)
+                draw = KeyedRandom(self.seed, run, episode)
                 query, class_id = self.next_query(run, episode, draw)
                 place = dataset.position(query)
-                others = Others(pools[class_id], place)
+                others = AllBut(pools[class_id], place)
                 if self.distinct_supports:
                     supports = draw.sample(others, shots)
                 else:
@@ -121,8 +121,10 @@ class EpisodeProtocol:
         return drawn
 
     def eval_classes(self, dataset) -> tuple[int, ...]:
-        """Classes that results are about, ascending: all of the phase but what ``min_images``
-        leaves out. A class without any image stays in, and is reported as never drawn."""
+        """Classes that results are about, ascending: all of the phase but what ``min_images`` leaves out.
+
+        A class without any image stays in, and is reported as never drawn.
+        """
         return tuple(c for c in dataset.phase_class_ids if len(dataset.candidates(c)) >= self.min_images)
 
     def _drawable(self, dataset, shots: int) -> tuple[int, ...]:
@@ -166,7 +168,7 @@ class EpisodeProtocol:
         """Look up whatever :meth:`next_query` needs."""
         raise NotImplementedError
 
-    def next_query(self, run: int, episode: int, draw: Draw) -> tuple[int, int]:
+    def next_query(self, run: int, episode: int, draw: KeyedRandom) -> tuple[int, int]:
         """(index of the query in the data set, class id) of an episode."""
         raise NotImplementedError
 
@@ -189,7 +191,7 @@ class BamProtocol(EpisodeProtocol):
         present = [tuple(c for c in ids if c in classes) for ids in present]
         self._queries = [(i, ids) for i, ids in enumerate(present) if ids]
 
-    def next_query(self, run: int, episode: int, draw: Draw) -> tuple[int, int]:
+    def next_query(self, run: int, episode: int, draw: KeyedRandom) -> tuple[int, int]:
         query, class_ids = self._queries[episode % len(self._queries)]
         return query, draw.choice(class_ids)
 
@@ -241,7 +243,7 @@ class HsnetProtocol(EpisodeProtocol):
         self._images = {c: dataset.candidates(c).tolist() for c in classes}
         self._pairs = sorted((i, c) for c, images in self._images.items() for i in images)
 
-    def next_query(self, run: int, episode: int, draw: Draw) -> tuple[int, int]:
+    def next_query(self, run: int, episode: int, draw: KeyedRandom) -> tuple[int, int]:
         if self.order == 'list':
             return self._pairs[episode % len(self._pairs)]
         class_id = draw.choice(list(self._images))
@@ -267,10 +269,10 @@ class BalancedProtocol(EpisodeProtocol):
         for run in range(self.runs):
             for c in classes:
                 images = dataset.candidates(c).tolist()
-                order = Draw(self.seed, run, c, purpose=1).sample(images, len(images))
+                order = KeyedRandom(self.seed, run, c, purpose=1).sample(images, len(images))
                 self._queries[run, c] = order
 
-    def next_query(self, run: int, episode: int, draw: Draw) -> tuple[int, int]:
+    def next_query(self, run: int, episode: int, draw: KeyedRandom) -> tuple[int, int]:
         turn, place = divmod(episode, len(self._classes))
         class_id = self._classes[(place + run) % len(self._classes)]
         queries = self._queries[run, class_id]

@@ -1,6 +1,7 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
-"""How training episodes are drawn: anew each time, from NumPy's global random state, which mmengine seeds in each
-worker. Evaluation episodes are fixed instead: see protocols.py.
+"""How training episodes are drawn: each time again, from NumPy's global random state.
+
+mmengine seeds it in each worker. Evaluation episodes are fixed instead: see protocols.py.
 """
 
 import logging
@@ -22,7 +23,7 @@ class ImageSampler:
         shots (int): K.
 
     Raises:
-        ValueError: No class has enough candidates.
+        ValueError: When no class has enough candidates.
     """
 
     def __init__(self, data: FewShotSegDataset, shots: int) -> None:

@@ -7,7 +7,7 @@ supports show. No published table reports this difference; ours do.
 
 import numpy as np
 
-from .protocols import Draw, Others
+from .protocols import AllBut, KeyedRandom
 
 
 def wrong_supports(
@@ -21,17 +21,17 @@ def wrong_supports(
 
     Args:
         dataset (FewShotSegDataset): Gives classes and the pool of images.
-        class_ids: (E,) the true classes.
-        queries: (E,) positions of the queries, never drawn as supports.
-        shots: K.
-        list_hash: Hash of the episodes.
-        kind: 'wrong_novel' or 'base'.
+        class_ids (np.ndarray): (E,) the true classes.
+        queries (np.ndarray): (E,) positions of the queries, never drawn as supports.
+        shots (int): K.
+        list_hash (str): Hash of the episodes.
+        kind (str): 'wrong_novel' or 'base'.
 
     Returns:
-        tuple: classes of the supports (E,), their positions (E, K).
+        tuple: Classes of the supports (E,), their positions (E, K).
 
     Raises:
-        ValueError: For some class no other class has enough images.
+        ValueError: When for some class no other class has enough images.
     """
     kinds = dict(wrong_novel=dataset.novel_class_ids, base=dataset.base_class_ids)[kind]
     pools = {}
@@ -48,7 +48,7 @@ def wrong_supports(
     seed = int(list_hash[:16], 16)
     wrong, places = [], []
     for number, (true, query) in enumerate(zip(class_ids.tolist(), queries.tolist(), strict=True)):
-        draw = Draw(seed, number, purpose=2)
+        draw = KeyedRandom(seed, number, purpose=2)
         wrong.append(draw.choice(sorted(pools[true])))
-        places.append(draw.sample(Others(pools[true][wrong[-1]], query), shots))
+        places.append(draw.sample(AllBut(pools[true][wrong[-1]], query), shots))
     return np.array(wrong), np.array(places)

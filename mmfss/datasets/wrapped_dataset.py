@@ -33,8 +33,8 @@ class WrappedFewShotDataset(MappedFewShotDataset):
         **kwargs: See :class:`FewShotSegDataset` (fold, phase, candidate_area ...); lists and folders are the source's.
 
     Raises:
-        TypeError: ``source`` is no BaseSegDataset.
-        ValueError: A class is unknown, both base and novel, or two images have one name.
+        TypeError: When ``source`` is no BaseSegDataset.
+        ValueError: When a class is unknown or both base and novel, or two images have one name.
     """
 
     def __init__(

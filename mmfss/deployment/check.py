@@ -19,11 +19,12 @@ def structured_input(shots: int, support: Sequence[int], query: Sequence[int], s
 
     Args:
         shots (int): K.
-        support, query (Sequence[int]): (H, W).
-        seed (int): of the random numbers.
+        support (Sequence[int]): (H, W) of the supports.
+        query (Sequence[int]): (H, W) of the query.
+        seed (int): Of the random numbers.
 
     Returns:
-        tuple: images (K, 3, H, W) about as normalised photos are, masks (K, H, W) of 0. and 1., query (1, 3, H', W').
+        tuple: Images (K, 3, H, W) about as normalised photos are, masks (K, H, W) of 0. and 1., query (1, 3, H', W').
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -55,7 +56,7 @@ def compare(exported: Runner, original: Runner, inputs: Sequence[tuple[Tensor, .
     """Largest difference of scores, and share of pixels with the same mask, for each input.
 
     Raises:
-        ValueError: when the exported model gives scores of another shape.
+        ValueError: When the exported model gives scores of another shape.
     """
     found = []
     for given in inputs:

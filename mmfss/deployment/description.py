@@ -19,11 +19,11 @@ def describe(cfg: Config, model: nn.Module, names: list[str], shots: int | None,
     """The facts, ready for JSON.
 
     Args:
-        cfg (Config): the model's config.
-        model (nn.Module): built from it.
-        names (list[str]): of the bank's tensors, in order.
+        cfg (Config): The model's config.
+        model (nn.Module): Built from it.
+        names (list[str]): Of the bank's tensors, in order.
         shots (int, optional): K if it is fixed.
-        files (dict[str, str]): graph -> file name.
+        files (dict[str, str]): Graph -> file name.
     """
     preprocessor = model.data_preprocessor
     mean, std = (getattr(preprocessor, key).flatten().tolist() for key in ('mean', 'std'))

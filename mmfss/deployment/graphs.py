@@ -20,7 +20,7 @@ class SupportEncoder(nn.Module):
     """Supports of one class -> the tensors of their bank.
 
     Args:
-        model (nn.Module): see :func:`exportable`.
+        model (nn.Module): See :func:`exportable`.
     """
 
     def __init__(self, model: nn.Module):
@@ -42,8 +42,8 @@ class QuerySegmenter(nn.Module):
     """A query and a bank -> scores at the query's size.
 
     Args:
-        model (nn.Module): see :func:`exportable`.
-        names (Sequence[str]): of the bank's tensors, in the order of :class:`SupportEncoder`.
+        model (nn.Module): See :func:`exportable`.
+        names (Sequence[str]): Of the bank's tensors, in the order of :class:`SupportEncoder`.
     """
 
     def __init__(self, model: nn.Module, names: Sequence[str]):
@@ -100,7 +100,7 @@ def exportable(model: nn.Module) -> nn.Module:
     """A copy of a model in float32 on the CPU whose graph can be recorded; its scores differ by rounding only.
 
     Args:
-        model (nn.Module): a FewShotSegmentor.
+        model (nn.Module): A FewShotSegmentor.
     """
     model = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
     model.feature_cache, model.comparison_heads = None, nn.ModuleDict()

@@ -22,15 +22,15 @@ def record(
     """Record both graphs with image sizes that may differ between query and supports and from call to call.
 
     Args:
-        model (nn.Module): see :func:`mmfss.deployment.exportable`.
-        shots (int, optional): K for good. Defaults to None: any number.
-        size (int): about the side of the images to record with. Defaults to 128.
+        model (nn.Module): See :func:`mmfss.deployment.exportable`.
+        shots (int, optional): A fixed K. Defaults to None: any number.
+        size (int): About the side of the images to record with. Defaults to 128.
 
     Returns:
-        tuple: the programs by name, and the names of the bank's tensors in the order of outputs and inputs.
+        tuple: The programs by name, and the names of the bank's tensors in the order of outputs and inputs.
 
     Raises:
-        RuntimeError: when torch is too old, or cannot record the model.
+        RuntimeError: When torch is too old, or cannot record the model.
     """
     if not hasattr(torch.compiler, 'is_exporting'):
         raise RuntimeError(f'export needs torch >= 2.7, this is {torch.__version__}')
@@ -78,12 +78,13 @@ def export_onnx(program: torch.export.ExportedProgram, path: Path, inputs: list[
     """Write a program as an ONNX graph.
 
     Args:
-        program (torch.export.ExportedProgram): see :func:`record`.
-        path (Path): the file.
-        inputs, outputs (list[str]): names of the graph's inputs and outputs, in order.
+        program (torch.export.ExportedProgram): See :func:`record`.
+        path (Path): The file.
+        inputs (list[str]): Names of the graph's inputs, in order.
+        outputs (list[str]): Names of its outputs, in order.
 
     Raises:
-        RuntimeError: when an operator has no ONNX form.
+        RuntimeError: When an operator has no ONNX form.
     """
     graph = torch.onnx.export(
         program, (), None, input_names=inputs, output_names=outputs, opset_version=OPSET, dynamo=True, verbose=False

@@ -10,6 +10,7 @@ from .hooks import (
     SafeCheckpointHook,
 )
 from .launch import build_runner, find_last_checkpoint, init_launcher
+from .runner import FewShotRunner
 from .stages import ensure_base_learner
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     'BaseLearnerCheckpointHook',
     'CheckpointGuardHook',
     'EpisodeVisualizationHook',
+    'FewShotRunner',
     'MetaLearnerCheckpointHook',
     'PredictionFileHook',
     'ResultFileHook',

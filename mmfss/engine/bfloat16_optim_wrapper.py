@@ -18,9 +18,9 @@ class BFloat16OptimWrapper(OptimWrapper):
     the format train a small network two to three times as fast.
 
     Args:
-        force (bool): use bfloat16 also on devices that only imitate it, slowly. Defaults to False: those train in
+        force (bool): Use bfloat16 also on devices that only imitate it, slowly. Defaults to False: those train in
             float32.
-        **kwargs: those of :class:`mmengine.optim.OptimWrapper`.
+        **kwargs: Those of :class:`mmengine.optim.OptimWrapper`.
     """
 
     def __init__(self, force: bool = False, **kwargs):

@@ -18,7 +18,7 @@ def keep_freed_memory() -> bool:
     257 x 257: 3.3 s of CPU time against 2.1 s).
 
     Returns:
-        bool: whether the allocator took the settings; False on GPU machines and with other C libraries.
+        bool: Whether the allocator took the settings; False on GPU machines and with other C libraries.
     """
     if get_device() != 'cpu':
         return False

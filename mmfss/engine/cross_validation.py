@@ -3,6 +3,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,16 +39,20 @@ class FoldState:
     """What of a fold is done: a small JSON file, written whole or not at all.
 
     Args:
-        path: The file.
-        cfg: The fold's config.
-        cfg_options: ``KEY=VALUE`` texts on top of it.
+        path (Path): The file.
+        cfg (Config): The fold's config.
+        cfg_options (Sequence[str]): ``KEY=VALUE`` texts on top of it.
+        learns (bool): Whether there is anything to train. Else there is no checkpoint, results depend on the files that
+            the config names, and those of another config are forgotten: they cost no training.
 
     Raises:
-        ValueError: The file tells of a training with another config.
+        ValueError: When the file is about a training with another config.
     """
 
-    def __init__(self, path: Path, cfg: Config, cfg_options: Sequence[str]) -> None:
-        self.path = path
+    def __init__(self, path: Path, cfg: Config, cfg_options: Sequence[str], learns: bool = True) -> None:
+        self.path, self.learns = path, learns
+        values = (option.partition('=')[2] for option in cfg_options)
+        self._named_files = sorted({*_named_files(cfg.get('model', {})), *filter(os.path.isfile, values)})
         trained_by = {key: value for key, value in cfg.to_dict().items() if not key.startswith(('test_', 'val_'))}
         options = [option for option in cfg_options if not option.startswith('test_')]
         self._made_of = _digest([trained_by, options])
@@ -61,14 +66,15 @@ class FoldState:
                 known = facts.get('made_of')
             except (json.JSONDecodeError, AttributeError) as error:
                 raise ValueError(
-                    f'{path} cannot be read ({error}): remove it, and finished work is looked for anew.'
+                    f'{path} cannot be read ({error}): remove it, and finished work is searched for again.'
                 ) from error
-            if known != self._made_of:
+            if known == self._made_of:
+                self._facts = facts
+            elif learns:
                 raise ValueError(
-                    f'{path} tells of a training with another config or other --cfg-options. Choose '
-                    'another --work-root, or remove that file and the work dir to train anew.'
+                    f'{path} is about a training with another config or other --cfg-options. Choose '
+                    'another --work-root, or remove that file and the work dir to train again.'
                 )
-            self._facts = facts
 
     @property
     def checkpoint(self) -> Path | None:
@@ -93,10 +99,11 @@ class FoldState:
 
     def fingerprint(self, preset: dict | None, cfg_options: Sequence[str]) -> str:
         """Of everything that a test result depends on: weights, test data and protocol."""
-        stat = self.checkpoint.stat()
-        return _digest(
-            [str(self.checkpoint), stat.st_size, stat.st_mtime_ns, preset, self._tested_by, list(cfg_options)]
-        )
+        weights = []
+        for path in [self.checkpoint] if self.learns else self._named_files:
+            stat = os.stat(path)
+            weights += [str(path), stat.st_size, stat.st_mtime_ns]
+        return _digest([*weights, preset, self._tested_by, list(cfg_options)])
 
     def result(self, key: str, made_of: str) -> Path | None:
         """The result file of a variant, unless what it depends on has changed."""
@@ -122,7 +129,7 @@ def all_folds(cfg: Config) -> range:
         cfg (Config): Of either stage.
 
     Raises:
-        ValueError: Its test data are of no data set with folds.
+        ValueError: When its test data are of no data set with folds.
     """
     source = cfg.get('test_dataloader', {}).get('dataset')
     while source is not None:
@@ -134,6 +141,15 @@ def all_folds(cfg: Config) -> range:
     raise ValueError(f'{cfg.filename} says nothing about the folds of its test data: name them with --folds.')
 
 
+def _named_files(value) -> set[str]:
+    """The files that a model's config names: pre-trained weights, a base learner."""
+    if isinstance(value, Mapping):
+        return set().union(*map(_named_files, value.values()))
+    if isinstance(value, (list, tuple)):
+        return set().union(*map(_named_files, value))
+    return {value} if isinstance(value, str) and os.path.isfile(value) else set()
+
+
 def _digest(value) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=repr).encode()).hexdigest()[:16]
 
@@ -142,9 +158,9 @@ def summary(config: str, reports: Mapping[Variant, Mapping[int, dict]], outputs:
     """All folds of all variants as one JSON-ready dict.
 
     Args:
-        config: What was trained.
-        reports: Variant -> fold -> result report, with ``path``.
-        outputs: Which outputs to take, those that were measured.
+        config (str): What was trained.
+        reports (Mapping[Variant, Mapping[int, dict]]): Variant -> fold -> result report, with ``path``.
+        outputs (Sequence[str]): Which outputs to take, those that were measured.
 
     Returns:
         dict: ``variants[key].outputs[name]`` holds ``mIoU`` and ``FB-IoU`` of each fold, their deviations over runs and

@@ -18,6 +18,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from .cpu_memory import keep_freed_memory
+from .runner import FewShotRunner
 
 
 def init_launcher(cfg: Config, launcher: str) -> None:
@@ -142,9 +143,9 @@ def _check_gpus(launcher: str) -> None:
 
 
 def build_runner(cfg: Config) -> Runner:
-    """The runner of a config: mmengine's, or the one its ``runner_type`` names."""
+    """The runner of a config: ours, or the one its ``runner_type`` names."""
     keep_freed_memory()
-    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else FewShotRunner.from_cfg(cfg)
 
 
 def enable_amp(cfg: Config) -> None:

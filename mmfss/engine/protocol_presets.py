@@ -37,8 +37,8 @@ def apply_protocol(cfg: Config, preset: str | None = None, size: int | None = No
         size (int, optional): Side of the network's input; the config's ``protocol_size`` else, the preset's at last.
 
     Raises:
-        FileNotFoundError: There is no such preset.
-        ValueError: It does not fit the config.
+        FileNotFoundError: When there is no such preset.
+        ValueError: When it does not fit the config.
     """
     if preset is not None:
         cfg.test_protocol = read_preset(preset)

@@ -164,7 +164,7 @@ def _check_fold(checkpoint: Path, cfg: Config) -> None:
     except Exception as error:  # torch, pickle and zip each have their own
         raise ValueError(
             f'The base learner {checkpoint} cannot be read ({error}). Remove it and '
-            'start again: stage 1 will be trained anew.'
+            'start again: stage 1 will be trained again.'
         ) from error
     if reasons := base_learner_differences(content.get('meta', {}), dict(fold=cfg.get('fold'))):
         raise ValueError(

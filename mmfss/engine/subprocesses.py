@@ -19,11 +19,11 @@ def run_logged(
     The command is ended when this process is interrupted.
 
     Args:
-        command: Program and arguments.
-        log: File to append to.
-        environment: The whole environment of the command.
-        tail: Gets its last lines, for an error message.
-        watch: Called with each line that it prints, to show how far it is.
+        command (Sequence[str]): Program and arguments.
+        log (Path): File to append to.
+        environment (Mapping[str, str]): The whole environment of the command.
+        tail (deque): Gets its last lines, for an error message.
+        watch (Callable[[str], None], optional): Called with each line that it prints, to show how far it is.
 
     Returns:
         int: Its exit status.

@@ -28,7 +28,7 @@ def confusion(pred: np.ndarray, label: np.ndarray, ignore_index: int = 255) -> n
             positives.
 
     Raises:
-        ValueError: If the shapes differ or a value is neither 0 nor 1.
+        ValueError: When the shapes differ or a value is neither 0 nor 1.
     """
     if pred.shape != label.shape:
         raise ValueError(
@@ -104,7 +104,7 @@ def bootstrap_interval(
 
     Episodes are drawn with replacement within each (run, class), so every sample keeps the design
     of the protocol, and with the same draws for every output, so intervals of two outputs may be
-    compared. It tells how much the number depends on the episodes drawn; it knows nothing of other
+    compared. It shows how much the number depends on the episodes drawn, not how much on other
     trainings, takes episodes that share an image as independent, and is too narrow for classes with
     one or two episodes a run.
 

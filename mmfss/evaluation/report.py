@@ -192,7 +192,7 @@ def write_report(report: dict, path: str) -> None:
     """Write a report as JSON, whole or not at all.
 
     Raises:
-        OSError: If the folder cannot be written or the disk is full; no half file is left behind.
+        OSError: When the folder cannot be written or the disk is full; no half file is left behind.
     """
     head = {key: value for key, value in report.items() if key != 'episodes'}
     text = json.dumps(head, indent=2, ensure_ascii=False)[:-2]
@@ -205,7 +205,7 @@ def read_report(path: str) -> dict:
     """Read a report back.
 
     Raises:
-        ValueError: If the file is not a report of this package.
+        ValueError: When the file is not a report of this package.
     """
     try:
         with open(path, encoding='utf-8') as file:

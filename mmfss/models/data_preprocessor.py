@@ -20,10 +20,10 @@ class EpisodeDataPreProcessor(BaseDataPreprocessor):
     *before* normalisation.
 
     Args:
-        mean (Sequence[float]): of each RGB channel (or of the channels as they come, without ``bgr_to_rgb``).
-        std (Sequence[float]): likewise.
-        bgr_to_rgb (bool): reverse the channel order first. Defaults to False.
-        non_blocking (bool): asynchronous copy to the device. Defaults to False.
+        mean (Sequence[float]): Of each RGB channel (or of the channels as they come, without ``bgr_to_rgb``).
+        std (Sequence[float]): Standard deviation of each channel.
+        bgr_to_rgb (bool): Reverse the channel order first. Defaults to False.
+        non_blocking (bool): Asynchronous copy to the device. Defaults to False.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class EpisodeDataPreProcessor(BaseDataPreprocessor):
         Args:
             data (dict): ``inputs`` {query: B x (3, H, W), support: K x B x (3, H, W)} and ``data_samples`` alike, as
                 mmengine's ``pseudo_collate`` leaves them (supports transposed).
-            training (bool): not used; kept for the interface.
+            training (bool): Not used; kept for the interface.
 
         Returns:
             dict: ``inputs`` {query (B, 3, H, W), support (B, K, 3, H, W), support_mask (B, K, H, W) int64 of 0, 1, 255,
@@ -48,7 +48,7 @@ class EpisodeDataPreProcessor(BaseDataPreprocessor):
             ``data_samples``, the B query samples.
 
         Raises:
-            ValueError: when queries, or supports with their masks, differ in size.
+            ValueError: When queries, or supports with their masks, differ in size.
         """
         inputs, samples = data['inputs'], data['data_samples']
         B = len(inputs['query'])
@@ -70,13 +70,13 @@ class EpisodeDataPreProcessor(BaseDataPreprocessor):
 
         Args:
             images (Sequence[Tensor]): B of (3, H, W).
-            samples (Sequence[SegDataSample]): theirs.
+            samples (Sequence[SegDataSample]): Theirs.
 
         Returns:
             dict: ``query``, ``query_padding`` and ``episode_seed``, see :meth:`forward`.
 
         Raises:
-            ValueError: when they differ in size.
+            ValueError: When they differ in size.
         """
         self._check_sizes(images, samples, 'queries')
         images = torch.stack(list(self.cast_data(list(images))))
@@ -90,7 +90,7 @@ class EpisodeDataPreProcessor(BaseDataPreprocessor):
         """Normalised images (N, 3, H, W) and labels (N, H, W) int64 of N packed supports.
 
         Raises:
-            ValueError: when they, or they and their masks, differ in size.
+            ValueError: When they, or they and their masks, differ in size.
         """
         labels = [sample.gt_sem_seg.data.squeeze(0).to(self.mean.device) for sample in samples]
         self._check_sizes([*images, *labels], [*samples, *samples], 'supports and their masks')

@@ -1,5 +1,5 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
-"""BackboneFeatures: what a backbone hands to the heads, a value like the SupportBank."""
+"""BackboneFeatures: what a backbone gives to the heads, a value like the SupportBank."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -22,12 +22,12 @@ class BackboneFeatures:
     :meth:`pick`, :meth:`join`, :meth:`float` and :attr:`nbytes` by itself.
 
     Attributes:
-        stages (dict[str, Tensor]): name -> map (N, C, h, w), in the order of computation: 'layer2', 'layer3', 'layer4'
+        stages (dict[str, Tensor]): Name -> map (N, C, h, w), in the order of computation: 'layer2', 'layer3', 'layer4'
             as a rule, 'layer1' and 'masked_layer4' where a head asks for them. Channels and sizes may differ.
-        blocks (dict[str, tuple[Tensor]]): for 'layer2', 'layer3', 'layer4' the maps (N, C, h, w) of their blocks, in
+        blocks (dict[str, tuple[Tensor]]): For 'layer2', 'layer3', 'layer4' the maps (N, C, h, w) of their blocks, in
             the order of computation: what MSANet and HSNet correlate. Empty where no head asks for them.
-        neck (Tensor, optional): output of the segmentor's neck, (N, C, h, w).
-        extras (dict[str, Tensor]): whatever else a backbone gives, each (N, ...).
+        neck (Tensor, optional): Output of the segmentor's neck, (N, C, h, w).
+        extras (dict[str, Tensor]): Whatever else a backbone gives, each (N, ...).
         sizes (dict[str, tuple[int, int]]): (h, w) of every stage that was computed, kept in ``stages`` or not.
         padding (Tensor, optional): bool (N, 1, H, W) at image size, True where a query holds no photograph.
         image_size (tuple[int, int], optional): (H, W) of the images.
@@ -47,7 +47,7 @@ class BackboneFeatures:
         """The stage of a name.
 
         Raises:
-            KeyError: when nobody asked for it; the message says which stages there are.
+            KeyError: When nobody asked for it; the message says which stages there are.
         """
         try:
             return self.stages[name]
@@ -85,7 +85,7 @@ class BackboneFeatures:
         """Features of several batches as one batch, in the order given.
 
         Raises:
-            ValueError: when the parts hold different stages or their maps differ in size.
+            ValueError: When the parts hold different stages or their maps differ in size.
         """
         first = parts[0]
         try:

@@ -20,15 +20,15 @@ class SupportBank:
     head stores a weight or validity tensor of the same length beside them, so padding never changes a result.
 
     Attributes:
-        tensors (dict[str, Tensor]): name -> (B, K, ...). The parts of several heads are told apart by a prefix
+        tensors (dict[str, Tensor]): Name -> (B, K, ...). The parts of several heads are told apart by a prefix
             ``'<head>.'`` (:meth:`merge`, :meth:`part`).
-        fingerprint (str): identifies the weights that made the bank; '' when not recorded.
-        open_dims (dict[str, tuple[int]]): negative dimensions whose length follows from the supports, see
+        fingerprint (str): Identifies the weights that made the bank; '' when not recorded.
+        open_dims (dict[str, tuple[int]]): Negative dimensions whose length follows from the supports, see
             :meth:`mmfss.models.BaseMetaHead.open_dims`. One such dimension is padded in joining; two are a map's
             height and width, which must agree.
-        summary (dict[str, Tensor]): name -> (B, ...): what a head made of all shots together
+        summary (dict[str, Tensor]): Name -> (B, ...): what a head made of all shots together
             (:meth:`mmfss.models.BaseMetaHead.finish`). Joining further shots drops it.
-        finished (bool): whether ``summary`` is made, be it empty.
+        finished (bool): Whether ``summary`` is made, be it empty.
     """
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
@@ -107,7 +107,7 @@ class SupportBank:
         """One episode's bank for a batch of queries (a view: no memory is copied).
 
         Raises:
-            ValueError: when the bank holds neither 1 nor ``batch_size`` episodes.
+            ValueError: When the bank holds neither 1 nor ``batch_size`` episodes.
         """
         if self.batch_size == batch_size:
             return self
@@ -120,7 +120,7 @@ class SupportBank:
         """Banks of the same episodes joined along K, in the order given; the result is not finished.
 
         Raises:
-            ValueError: when the banks were made by different models, for different numbers of episodes, or of supports
+            ValueError: When the banks were made by different models, for different numbers of episodes, or of supports
                 whose tensors differ in a dimension that cannot be padded.
         """
         banks = list(banks)
@@ -162,7 +162,7 @@ class SupportBank:
         """A bank from :meth:`state`; what an older file does not hold keeps its default.
 
         Raises:
-            KeyError: when it is no bank.
+            KeyError: When it is no bank.
         """
         known = ('open_dims', 'summary', 'finished')
         return cls(state['tensors'], state['fingerprint'], **{key: state[key] for key in known if key in state})
@@ -192,7 +192,7 @@ def _join_shots(name: str, shots: list[Tensor], open_dims: tuple[int, ...]) -> T
     """Tensors (B, K_i, ...) joined along K; one open dimension is padded with zeros to the longest.
 
     Raises:
-        ValueError: when they differ otherwise.
+        ValueError: When they differ otherwise.
     """
     shapes = [tuple(t.shape[2:]) for t in shots]
     if all(shape == shapes[0] for shape in shapes):

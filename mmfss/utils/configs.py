@@ -21,7 +21,7 @@ def resolve_config(name: str | Path) -> Path:
         Path: The file.
 
     Raises:
-        FileNotFoundError: With the places that were tried.
+        FileNotFoundError: When there is no such file; the message lists the places that were tried.
     """
     tried = [Path(name), _PACKAGE.parent / name, _PACKAGE / '.mim' / name]
     for path in tried:
@@ -32,7 +32,7 @@ def resolve_config(name: str | Path) -> Path:
 
 
 def find_config(config: str | Path | Config) -> Config:
-    """A config from itself, its path, or a model name such as 'lite0_pascal_1shot' or 'msanet/lite0_pascal_1shot'.
+    """A config from itself, its path, or a model name such as 'msanet/lite0_pascal_1shot' (short where unique).
 
     Raises:
         FileNotFoundError: When there is none, with the names that are near.
@@ -54,6 +54,17 @@ def find_config(config: str | Path | Config) -> Config:
             'of a config file (.py), or a name below configs/'
         )
     return Config.fromfile(named[found[0]])
+
+
+def config_name(path: str | Path) -> str:
+    """What a config is called in results: 'msanet/r50_pascal_1shot' below a folder ``configs``, else its file's name.
+
+    Args:
+        path (str | Path): Its file, or its name already.
+    """
+    parts = Path(path).with_suffix('').parts
+    below = max((i + 1 for i, part in enumerate(parts[:-1]) if part == 'configs'), default=len(parts) - 1)
+    return '/'.join(parts[below:])
 
 
 def _shipped_configs() -> dict[str, Path]:

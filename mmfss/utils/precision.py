@@ -63,7 +63,7 @@ def autocast_to(dtype: str | None, device: torch.device) -> AbstractContextManag
     'auto' is bfloat16 where :func:`fast_bfloat16` finds it worth while, else None.
 
     Raises:
-        ValueError: for any other name.
+        ValueError: When the name is another.
     """
     if dtype == 'auto':
         dtype = 'bfloat16' if fast_bfloat16(device) else None

@@ -40,7 +40,7 @@ def read_checkpoint(path: str | os.PathLike, *, plain: bool = False, hold: bool 
 
     Raises:
         FileNotFoundError: When there is no such file.
-        Exception: Whatever torch raises for a file that is none of its own.
+        Exception: When torch cannot read the file: whatever torch raises.
     """
     path = str(path)
     if is_missing(path):
@@ -132,7 +132,7 @@ def refusal(what: str, reasons: Sequence[str], cure: str = '') -> str:
 
 
 def load_weights(model: nn.Module, state: Mapping[str, Tensor], what: str, cure: str = '') -> None:
-    """Load weights into a model, every one of them.
+    """Load weights into a model, every one that it takes (:func:`taken_weights`).
 
     Args:
         model (nn.Module): Takes them.
@@ -143,9 +143,10 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], what: str, cure:
     Raises:
         MisfitError: When weights are missing, left over or of another shape.
     """
-    if reasons := weight_differences(model.state_dict(), state):
+    own, taken = model.state_dict(), taken_weights(model, state)
+    if reasons := weight_differences(taken_weights(model, own), taken):
         raise MisfitError(refusal(what, reasons, cure))
-    model.load_state_dict(state)
+    model.load_state_dict({**own, **taken})
 
 
 def load_base_learner(model: nn.Module, path: str) -> None:
@@ -208,6 +209,35 @@ def check_pretrained(backbone: nn.Module, path: str, prefix: str | None = None) 
         raise MisfitError(refusal(f"pre-trained weights '{path}' are not of {type(backbone).__name__}", reasons))
 
 
+def taken_weights(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The part of a checkpoint's weights that a model takes.
+
+    All of them; of a few-shot segmentor that learns nothing those of backbone and neck, so that any checkpoint with its
+    backbone will do: a base learner's, or that of a method that was trained on it.
+
+    Args:
+        model (nn.Module): As it was built: whether it learns shows in which of its weights take gradients.
+        state (Mapping[str, Tensor]): The weights, of :func:`model_state`.
+    """
+    if getattr(model, 'learned', True):
+        return dict(state)
+    return {key: value for key, value in state.items() if key.startswith(('backbone.', 'neck.'))}
+
+
+def is_pretrained(module: nn.Module) -> bool:
+    """Whether ``init_weights`` of a module loads weights from a file, or its constructor has done so (timm)."""
+
+    def names_a_file(part: nn.Module) -> bool:
+        return any(cfg.get('type') == 'Pretrained' for cfg in _init_cfgs(part)) or getattr(part, 'is_init', False)
+
+    return any(names_a_file(part) for part in module.modules())
+
+
+def _init_cfgs(module: nn.Module) -> Sequence[Mapping]:
+    init_cfg = getattr(module, 'init_cfg', None) or []
+    return [init_cfg] if isinstance(init_cfg, Mapping) else init_cfg
+
+
 def check_init_cfg(backbone: nn.Module) -> None:
     """Check the pre-trained weights that ``init_weights`` of a backbone is about to load.
 
@@ -220,7 +250,6 @@ def check_init_cfg(backbone: nn.Module) -> None:
         FileNotFoundError: When the file is missing.
         MisfitError: When weights of the backbone are missing in it or of another shape.
     """
-    init_cfg = getattr(backbone, 'init_cfg', None) or []
-    for cfg in [init_cfg] if isinstance(init_cfg, dict) else init_cfg:
+    for cfg in _init_cfgs(backbone):
         if cfg.get('type') == 'Pretrained':
             check_pretrained(backbone, cfg['checkpoint'], cfg.get('prefix'))

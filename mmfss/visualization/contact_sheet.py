@@ -44,7 +44,7 @@ def draw_item(visualizer: EpisodeVisualizer, dataset: EpisodicDataset, index: in
     """Draw an episode as the network is given it.
 
     A training episode shows query and supports after augmentation, with the base classes of the query; a test episode
-    shows the query at original size with the mask it is judged by.
+    shows the query at original size with the mask it is scored with.
 
     Args:
         visualizer (EpisodeVisualizer): With ``dataset_meta``, and 'base' among its outputs.

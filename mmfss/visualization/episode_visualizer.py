@@ -29,7 +29,7 @@ class EpisodeVisualizer(Visualizer):
         height (int): Height of the panels, pixels. Defaults to 300.
         alpha (float): Weight of the overlay colours, 0..1. Defaults to 0.5.
         **kwargs: Of :class:`mmengine.visualization.Visualizer`, such as ``vis_backends`` and
-        ``save_dir``.
+            ``save_dir``.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class EpisodeVisualizer(Visualizer):
             step (int): Step for the backends. Defaults to 0.
 
         Raises:
-            OSError: If ``out_file`` cannot be written.
+            OSError: When ``out_file`` cannot be written.
         """
         sheet = self.draw_episode(image, data_sample, supports)
         if show:

@@ -26,13 +26,13 @@ def compose_grid(rows: Sequence[tuple[str, Sequence[Panel]]], height: int = 200)
 
     Args:
         rows (Sequence[tuple]): (label, panels) of each row, with the same number of panels; legends are not drawn.
-        height (int): height of the panels, pixels; everything else scales with it. Defaults to 200.
+        height (int): Height of the panels, pixels; everything else scales with it. Defaults to 200.
 
     Returns:
         np.ndarray: uint8 RGB.
 
     Raises:
-        ValueError: when there is no row, or rows differ in their number of panels.
+        ValueError: When there is no row, or rows differ in their number of panels.
     """
     counts = {len(panels) for _, panels in rows}
     if len(counts) != 1:
@@ -97,9 +97,9 @@ def heat_map(
     Args:
         image (np.ndarray): (h, w, 3) uint8 RGB.
         values (np.ndarray): (h', w') of the same view.
-        height (int): height of the result, pixels. Defaults to 200.
-        alpha (float): weight of the colours. Defaults to 0.65.
-        colors (str): name of a colour map of matplotlib. Defaults to 'inferno', which grows brighter throughout.
+        height (int): Height of the result, pixels. Defaults to 200.
+        alpha (float): Weight of the colours. Defaults to 0.65.
+        colors (str): Name of a colour map of matplotlib. Defaults to 'inferno', which grows brighter throughout.
 
     Returns:
         np.ndarray: (height, w'', 3) uint8 RGB.
@@ -116,7 +116,7 @@ def check_figure_path(path: str | Path) -> Path:
     """The path, if a figure can be written as such a file.
 
     Raises:
-        ValueError: for another suffix, or a folder.
+        ValueError: When the suffix is another, or the path is a folder.
     """
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES or path.is_dir():
@@ -129,12 +129,12 @@ def save_figure(figure: np.ndarray, path: str | Path, quality: int = 88) -> None
 
     Args:
         figure (np.ndarray): (h, w, 3) uint8 RGB.
-        path (str | Path): missing folders are made.
-        quality (int): of JPEG, also inside a PDF. Defaults to 88.
+        path (str | Path): Missing folders are made.
+        quality (int): Of JPEG, also inside a PDF. Defaults to 88.
 
     Raises:
-        OSError: when the file cannot be written.
-        ValueError: for another suffix.
+        OSError: When the file cannot be written.
+        ValueError: When the suffix is another.
     """
     path, buffer = check_figure_path(path), io.BytesIO()
     kind = {'.png': 'PNG', '.pdf': 'PDF'}.get(path.suffix.lower(), 'JPEG')

@@ -29,9 +29,9 @@ class SegmentedEpisode:
 
     Attributes:
         query (np.ndarray): (h, w, 3) uint8 RGB.
-        sample (BaseDataElement): the query's sample, with ground truth and predictions.
+        sample (BaseDataElement): The query's sample, with ground truth and predictions.
         supports (list): K pairs of image, as the network saw it, and sample with mask.
-        similarities (dict[int, np.ndarray]): mean similarity map (H, W) of each block group that was asked for.
+        similarities (dict[int, np.ndarray]): Mean similarity map (H, W) of each block group that was asked for.
     """
 
     query: np.ndarray
@@ -53,10 +53,10 @@ def segment_episode(
     """Segment one test episode.
 
     Args:
-        model (nn.Module): a FewShotSegmentor in eval mode.
-        dataset (EpisodicDataset): with a protocol or a list.
-        index (int): of the episode.
-        groups (Sequence[int]): block groups whose similarity maps are wanted, see :func:`check_groups`.
+        model (nn.Module): A FewShotSegmentor in eval mode.
+        dataset (EpisodicDataset): With a protocol or a list.
+        index (int): Of the episode.
+        groups (Sequence[int]): Block groups whose similarity maps are wanted, see :func:`check_groups`.
     """
     item = dataset[index]
     data = model.data_preprocessor(pseudo_collate([item]))
@@ -81,8 +81,8 @@ class RowMaker:
     """Makes segmented episodes rows of :func:`mmfss.visualization.figure_grid.compose_grid`.
 
     Args:
-        dataset_meta (dict): metainfo of the episodes.
-        height (int): height of the panels, pixels. Defaults to 200.
+        dataset_meta (dict): Metainfo of the episodes.
+        height (int): Height of the panels, pixels. Defaults to 200.
     """
 
     def __init__(self, dataset_meta: dict, height: int = 200):
@@ -94,12 +94,12 @@ class RowMaker:
         """Figures 5 and 7: supports, query with ground truth, then outputs with their IoU.
 
         Args:
-            episode (SegmentedEpisode): to draw.
-            outputs (Sequence[str], optional): names such as 'meta', 'prototype', 'final'. Defaults to None: 'meta' and
+            episode (SegmentedEpisode): To draw.
+            outputs (Sequence[str], optional): Names such as 'meta', 'prototype', 'final'. Defaults to None: 'meta' and
                 'final' as far as the model gives them.
 
         Raises:
-            ValueError: when the model gives no such binary output.
+            ValueError: When the model gives no such binary output.
         """
         given = [key[5:-4] for key in sorted(episode.sample.keys()) if key.startswith('pred_')]
         given = ['final' if name == 'sem' else name for name in given if name != 'base']
@@ -131,10 +131,10 @@ def group_similarities(head: nn.Module, features, bank, groups: Sequence[int]) -
     """Mean similarity map of each block group.
 
     Args:
-        head (nn.Module): an MSANetHead, see :func:`check_groups`.
-        features (BackboneFeatures): of B queries.
-        bank (SupportBank): the head's part.
-        groups (Sequence[int]): layers whose blocks are averaged.
+        head (nn.Module): An MSANetHead, see :func:`check_groups`.
+        features (BackboneFeatures): Of B queries.
+        bank (SupportBank): The head's part.
+        groups (Sequence[int]): Layers whose blocks are averaged.
 
     Returns:
         list[Tensor]: (B, 1, h, w), at the size of layer3, for each of ``groups``.
@@ -150,11 +150,11 @@ def check_groups(head: nn.Module, groups: Sequence[int] | None) -> tuple[int, ..
     """The block groups whose maps can be drawn.
 
     Args:
-        head (nn.Module): the model's meta head.
-        groups (Sequence[int], optional): those asked for; None asks for all that the head compares.
+        head (nn.Module): The model's meta head.
+        groups (Sequence[int], optional): Those asked for; None asks for all that the head compares.
 
     Raises:
-        ValueError: when the head makes no similarity maps, or none of a group that is asked for.
+        ValueError: When the head makes no similarity maps, or none of a group that is asked for.
     """
     if not hasattr(head, 'similarity_maps'):
         raise ValueError(f'{type(head).__name__} makes no similarity maps: the figure needs an MSANetHead')
@@ -183,7 +183,7 @@ def one_of_each_class(dataset: EpisodicDataset, run: int = 0) -> list[int]:
     return [first[class_id] for class_id in sorted(first)]
 
 
-def numbered(dataset: EpisodicDataset, numbers: Sequence[int], run: int = 0) -> list[int]:
+def indices_by_number(dataset: EpisodicDataset, numbers: Sequence[int], run: int = 0) -> list[int]:
     """Indices of episodes given by their numbers in a run (as on the sheets of ``tools/test.py --show-dir``)."""
     places = _places(dataset)
     if missing := [n for n in numbers if (run, n) not in places]:
@@ -202,20 +202,20 @@ def _places(dataset: EpisodicDataset) -> dict[tuple[int, int], int]:
 def worst_episodes(
     report: dict, dataset: EpisodicDataset, number: int, output: str = 'final', of_class: int | None = None
 ) -> dict[int, float]:
-    """Where a result file's lowest IoUs are; of equal ones the larger object first, and a query only once.
+    """Indices of a result file's lowest IoUs, each query once; among equal ones the larger object comes first.
 
     Args:
-        report (dict): of :func:`mmfss.evaluation.read_report`.
-        dataset (EpisodicDataset): the episodes that were judged.
-        number (int): how many.
-        output (str): whose IoU. Defaults to 'final'.
-        of_class (int, optional): at most so many of a class. Defaults to None: no limit.
+        report (dict): Of :func:`mmfss.evaluation.read_report`.
+        dataset (EpisodicDataset): The episodes that the report is about.
+        number (int): How many.
+        output (str): Whose IoU. Defaults to 'final'.
+        of_class (int, optional): At most so many of a class. Defaults to None: no limit.
 
     Returns:
-        dict[int, float]: index in ``dataset`` -> IoU in percent, the worst first.
+        dict[int, float]: Index in ``dataset`` -> IoU in percent, the worst first.
 
     Raises:
-        ValueError: when the report judged other episodes, or has no such output.
+        ValueError: When the report is about other episodes, or has no such output.
     """
     differing = [
         f'{key} {report.get(key)} instead of {dataset.metainfo[key]}'
@@ -224,7 +224,7 @@ def worst_episodes(
     ]
     if differing:
         raise ValueError(
-            f'the result file judged other episodes than these: {", ".join(differing)}. Give the config '
+            f'the result file was measured on other episodes than these: {", ".join(differing)}. Give the config '
             'and the options of that test: --fold, --data-root, --candidate-area, --protocol, '
             '--episodes-file, --support-control, --support-annotation'
         )

@@ -1,6 +1,5 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
-"""Drawing one row of titled panels: pure functions from arrays to an RGB array, without pyplot's
-global state.
+"""Drawing one row of titled panels: pure functions from arrays to an RGB array, without pyplot's global state.
 
 Images are (h, w, 3) uint8 RGB, masks (h, w); an image and its mask may differ in size, both are
 brought to the size at which they are shown.
@@ -41,8 +40,7 @@ class Panel:
 
 
 def resize_to_height(image: np.ndarray, height: int, width: int | None = None) -> np.ndarray:
-    """Resize an image for display, averaging when it shrinks; the aspect is kept when no width is
-    given."""
+    """Resize an image for display, averaging when it shrinks; without a width the aspect is kept."""
     if width is None:
         width = max(1, round(image.shape[1] * height / image.shape[0]))
     shrinks = height < image.shape[0]
@@ -114,8 +112,7 @@ def overlay_index_map(
 
 @cache
 def class_color(index: int) -> tuple[int, int, int]:
-    """A colour for a class index that is the same on every sheet; neighbours on the list lie far
-    apart."""
+    """A colour for a class index that is the same on every sheet; neighbours on the list lie far apart."""
     hue = (0.33 + index * 0.618034) % 1.0
     value = (0.95, 0.75, 0.85)[index % 3]
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.75, value)
@@ -139,8 +136,7 @@ def _outline(canvas: np.ndarray, region: np.ndarray, color: tuple[int, int, int]
 
 
 def tile(images: Sequence[np.ndarray], height: int, gap: int) -> np.ndarray:
-    """Tile images into a block of exactly ``height``: rows of equal width, no image cropped or
-    distorted.
+    """Tile images into a block of exactly ``height``: rows of equal width, no image cropped or distorted.
 
     The number of rows is the one whose block comes closest to the shape of a photo (4 : 3).
     """

@@ -163,3 +163,18 @@ def test_make_demo_runs_the_command_of_the_readme():
     makefile = (REPO / 'Makefile').read_text()
     checkpoint = re.search(r'DEMO_CHECKPOINT := (\S+)', makefile)[1]
     assert words(makefile.replace('$(DEMO_CHECKPOINT)', checkpoint)) == words((REPO / 'README.md').read_text())
+
+
+def test_supports_from_annotation_tools(segment, place, capsys):
+    shapes = [
+        dict(label=label, points=[[x, 8], [x + 30, 40]], shape_type='rectangle')
+        for label, x in (('gear', 5), ('nut', 45))
+    ]
+    content = dict(shapes=shapes, imagePath='a.jpg', imageHeight=60, imageWidth=80)
+    (place / 'a.json').write_text(json.dumps(content))
+    command = 'tiny.py tiny.pth photos --support a.jpg a.json --support b.jpg b.png --device cpu --out out'
+    assert segment.main(shlex.split(command)) == 1
+    assert 'a.json has objects of 2 labels: gear, nut' in capsys.readouterr().err and not (place / 'out').exists()
+    assert segment.main(shlex.split(f'{command} --label nut --format labelme yolo')) == 0
+    assert (place / 'out/labelme/0.json').is_file() and (place / 'out/yolo/data.yaml').is_file()
+    assert len(list((place / 'out/masks').iterdir())) == 3

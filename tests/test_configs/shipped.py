@@ -15,6 +15,10 @@ CONFIGS = REPO / 'configs'
 BACKBONES, DATASETS, SHOTS = ('vgg16', 'r50', 'r101'), ('pascal', 'coco'), (1, 5)
 STAGE1 = tuple(f'pspnet/{b}_{d}' for b in BACKBONES for d in DATASETS)
 STAGE2 = tuple(f'msanet/{b}_{d}_{k}shot' for b in BACKBONES for d in DATASETS for k in SHOTS)
+BAM, PFENET = (
+    tuple(f'{method}/{b}_{d}_{k}shot' for b in BACKBONES for d in DATASETS for k in SHOTS)
+    for method in ('bam', 'pfenet')
+)
 TABLE3 = tuple(
     f'msanet/ablations/r101_pascal_1shot_{part}'
     for part in ('no_similarity', 'no_prototype', 'no_attention', 'no_prior', 'similarity_attention')
@@ -30,8 +34,22 @@ VARIANTS = tuple(
         '5shot_restored_order',
     )
 )
-LITE = ('pspnet/lite0_pascal', 'msanet/lite0_pascal_1shot', 'msanet/lite0_pascal_5shot')
-ALL = (*STAGE1, *STAGE2, *TABLE3, *VARIANTS, *LITE)
+LITE = (
+    'pspnet/lite0_pascal',
+    *(f'{method}/lite0_pascal_{k}shot' for method in ('msanet', 'bam', 'pfenet') for k in SHOTS),
+)
+WEIGHTLESS = tuple(
+    f'{m}/{name}' for m in ('prototype', 'prior_mask') for name in ('lite0_pascal', 'r50_pascal', 'r50_coco')
+)
+TRAINED = (*STAGE1, *STAGE2, *BAM, *PFENET, *TABLE3, *VARIANTS, *LITE)
+# On data of their own: tests/test_tools/test_quickstart.py and test_finetuning.py run them.
+ELSEWHERE = (
+    'quickstart/pspnet_shapes',
+    'quickstart/msanet_shapes_1shot',
+    'finetune/lite0_folder',
+    'finetune/quickstart_folder',
+)
+ALL = (*TRAINED, *WEIGHTLESS, *ELSEWHERE)
 
 SIDE = 33  # of the network's input in these tests
 IMAGES_A_CLASS = 6  # a query and five supports
@@ -44,7 +62,7 @@ def read(name: str) -> Config:
 
 def shrink(cfg: Config) -> Config:
     """The same config on images of :data:`SIDE` pixels, without files of earlier stages."""
-    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+    for loader in filter(None, (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader)):
         _shrink_pipelines(loader.dataset)
         if loader.dataset.get('protocol', {}).get('type') == 'BalancedProtocol':
             loader.dataset.protocol.min_images = IMAGES_A_CLASS

@@ -5,18 +5,14 @@ import pytest
 import torch
 import yaml
 from helpers import load_script
-from shipped import ALL, CONFIGS, LITE, REPO, STAGE1, STAGE2, TABLE3, read
+from shipped import ALL, BAM, CONFIGS, LITE, PFENET, REPO, STAGE1, STAGE2, TABLE3, WEIGHTLESS, read
 
 SIDES = dict(pascal=473, coco=641)
 
 
 def test_every_config_is_listed_here():
-    found = {
-        str(path.relative_to(CONFIGS).with_suffix(''))
-        for method in ('msanet', 'pspnet')
-        for path in (CONFIGS / method).rglob('*.py')
-    }
-    assert found == set(ALL)
+    found = {path.relative_to(CONFIGS).with_suffix('').as_posix() for path in CONFIGS.rglob('*.py')}
+    assert {name for name in found if not name.startswith('_base_/')} == set(ALL)
 
 
 @pytest.mark.parametrize('name', STAGE2)
@@ -44,13 +40,23 @@ def test_stage_2(name):
 
 
 @pytest.mark.parametrize(
-    'name', [*STAGE2, *TABLE3, *LITE[1:], 'quickstart/msanet_shapes_1shot', 'finetune/lite0_folder']
+    'name',
+    [
+        *STAGE2,
+        *BAM,
+        *PFENET,
+        *TABLE3,
+        *LITE[1:],
+        *WEIGHTLESS,
+        'quickstart/msanet_shapes_1shot',
+        'finetune/lite0_folder',
+    ],
 )
 def test_the_variable_shots_is_followed_unless_weights_are_learnt_for_a_number(name, monkeypatch):
     plain = read(name)
     monkeypatch.setenv('SHOTS', '3')
     cfg = read(name)
-    data = [cfg[key].dataset for key in ('train_dataloader', 'val_dataloader', 'test_dataloader') if key in cfg]
+    data = [cfg[key].dataset for key in ('train_dataloader', 'val_dataloader', 'test_dataloader') if cfg.get(key)]
     fixed = name.endswith('5shot')
     assert {d.shots for d in data} == {cfg.shots} == {5 if fixed else 3}
     assert cfg.work_dir == plain.work_dir + ('' if fixed else '_3shot')
@@ -76,7 +82,7 @@ def test_stage_1(name):
     assert cfg.sync_bn == 'torch', 'batch statistics are those of all processes'
 
 
-@pytest.mark.parametrize('name', [*STAGE2, *TABLE3])
+@pytest.mark.parametrize('name', [*STAGE2, *BAM, *TABLE3])
 def test_the_stages_meet(name, monkeypatch):
     monkeypatch.setenv('FOLD', '2')
     monkeypatch.setenv('MMFSS_WORK_ROOT', '/runs')
@@ -135,12 +141,32 @@ def test_the_meta_learner_alone_has_no_base_head(count):
     assert total < whole[0] - 20
 
 
-@pytest.mark.parametrize('method', ['msanet', 'pspnet'])
+@pytest.mark.parametrize('name', WEIGHTLESS)
+def test_nothing_is_trained_of_a_method_that_learns_nothing(name, monkeypatch):
+    monkeypatch.setenv('FOLD', '2')
+    monkeypatch.setenv('MMFSS_WORK_ROOT', '/runs')
+    cfg = read(name)
+    assert not any(cfg.get(key) for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'val_dataloader'))
+    assert cfg.work_dir == f'/runs/{name}/fold2' and cfg.test_dataloader.dataset.dataset.fold == 2
+    backbone = cfg.model.backbone
+    assert backbone.get('backbone', backbone).init_cfg.type == 'Pretrained'
+
+
+METHODS = sorted(path.parent.name for path in CONFIGS.glob('*/metafile.yml'))
+
+
+def test_the_index_names_every_metafile():
+    index = yaml.safe_load((REPO / 'model-index.yml').read_text())
+    assert sorted(index['Import']) == [f'configs/{method}/metafile.yml' for method in METHODS]
+    assert {name.split('/')[0] for name in ALL} - {'quickstart', 'finetune'} == set(METHODS)
+
+
+@pytest.mark.parametrize('method', METHODS)
 def test_metafiles_name_every_config(method):
     meta = yaml.safe_load((CONFIGS / method / 'metafile.yml').read_text())
     named = [model['Config'] for model in meta['Models']]
     assert len(set(named)) == len(named)
-    assert {f'configs/{name}.py' for name in ALL if name.startswith(method)} == set(named)
+    assert {f'configs/{name}.py' for name in ALL if name.startswith(f'{method}/')} == set(named)
     collections = {collection['Name'] for collection in meta['Collections']}
     assert {model['In Collection'] for model in meta['Models']} == collections
     assert all(model['Name'] for model in meta['Models'])

@@ -13,7 +13,7 @@ from mmengine.registry import init_default_scope
 from released_states import OUTPUTS, REPO, base_learner, converter, imagenet, released
 
 from mmfss.conversion import ConversionError
-from mmfss.conversion.files import checkpoint_meta, fit, load_strictly, read_weights
+from mmfss.conversion.files import checkpoint_meta, load_into_config, load_strictly, read_weights
 from mmfss.conversion.imagenet import convert_imagenet
 from mmfss.conversion.msanet import convert_msanet
 from mmfss.conversion.pspnet import convert_base_learner
@@ -86,7 +86,7 @@ def test_every_variant_is_recognised(backbone, dataset, shots):
 def test_every_backbone_and_data_set_loads_strictly(backbone, dataset, shots):
     source = released(backbone, dataset, shots)
     variant, state = convert_msanet(source)
-    loaded = fit(variant, state)
+    loaded = load_into_config(variant, state)
     values = sorted(float(v.flatten()[0]) for v in loaded.values())
     assert values == sorted(float(v.flatten()[0]) for v in source.values()), 'each weight once'
     for tensor in loaded.values():
@@ -115,7 +115,7 @@ def broken(change) -> dict:
 )
 def test_what_does_not_fit_is_refused_with_its_keys(change, message):
     with pytest.raises(ConversionError, match=message):
-        fit(*convert_msanet(broken(change)))
+        load_into_config(*convert_msanet(broken(change)))
 
 
 def test_a_resnet_of_another_depth_is_refused():
@@ -157,7 +157,7 @@ def test_files_without_weights_are_refused(tmp_path, content):
 
 def test_old_files_without_batch_counters_load():
     state = {k: v for k, v in released('vgg16').items() if not k.endswith('num_batches_tracked')}
-    loaded = fit(*convert_msanet(state))
+    loaded = load_into_config(*convert_msanet(state))
     assert all(v == 0 for k, v in loaded.items() if k.endswith('num_batches_tracked'))
 
 

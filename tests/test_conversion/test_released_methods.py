@@ -1,6 +1,8 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """Which method released weights are of, and what a method must say about itself."""
 
+import shlex
+
 import pytest
 import torch
 from released_states import base_learner, converter, imagenet, released
@@ -57,3 +59,12 @@ def test_the_general_tool_knows_the_method_and_the_folds(tmp_path, monkeypatch, 
     assert not target.exists()
     converter('released2mmfss', monkeypatch, source, target, '--fold', '3')
     assert 'config:  configs/pspnet/vgg16_pascal.py' in capsys.readouterr().out and target.is_file()
+
+
+def test_the_printed_test_command_can_be_pasted_into_a_shell(tmp_path, monkeypatch, capsys):
+    source, target = tmp_path / 'a.pth', tmp_path / 'b.pth'
+    torch.save({k: v.clone() for k, v in released('vgg16', shots=5).items()}, source)
+    converter('msanet2mmfss', monkeypatch, source, target, '--fold', '3')
+    command = capsys.readouterr().out.split('test it: ')[1]
+    assert '"(' in command or "'" in command, 'bash refuses an unquoted bracket'
+    assert shlex.split(command)[-2:] == ['--cfg-options', 'model.decode_head.last_shot_groups=(2,)']

@@ -2,6 +2,7 @@
 """The class index counts rightly, is kept once, and is made anew when files change."""
 
 import os
+import time
 from multiprocessing import get_context
 
 import numpy as np
@@ -68,7 +69,7 @@ def test_a_broken_index_file_is_replaced(small, logged):
     file = next((small / '.mmfss_cache').glob('*.npz'))
     file.write_bytes(file.read_bytes()[:50])
     assert load_class_index(listed(small), data_root=str(small)).areas(3)[0] == 7
-    assert any('made again' in message for message in logged)
+    assert any('rebuilt' in message for message in logged)
     assert file.stat().st_size > 50
 
 
@@ -134,3 +135,27 @@ def test_image_size_is_that_of_the_turned_image(small):
     Image.new('RGB', (HEIGHT, WIDTH)).save(jpeg(small, 'a'), exif=exif)
     index = load_class_index(listed(small), data_root=str(small))
     assert index.image_sizes[0].tolist() == [HEIGHT, WIDTH]
+
+
+def test_ctrl_c_does_not_wait_for_all_masks(voc):
+    """Threads that had not begun went on to the last mask of the list."""
+    read = []
+
+    def interrupted(mask):
+        read.append(1)
+        if len(read) == 2:
+            raise KeyboardInterrupt
+        time.sleep(0.02)
+        return class_index.index_histogram(mask)
+
+    with pytest.raises(KeyboardInterrupt):
+        read_class_index(entries(voc) * 3, workers=2, histogram=interrupted)
+    assert len(read) < 40
+
+
+@pytest.mark.timeout(60)
+def test_a_pipe_is_not_waited_for(small):
+    png(small, 'b').unlink()
+    os.mkfifo(png(small, 'b'))
+    with pytest.raises(FileNotFoundError, match=r'1 of 3 mask files are missing \(or no files\).*b\.png'):
+        load_class_index(listed(small), data_root=str(small))

@@ -17,7 +17,7 @@ from mmfss.datasets import (
     read_episodes,
     write_episodes,
 )
-from mmfss.datasets.protocols import Draw, Others
+from mmfss.datasets.protocols import AllBut, KeyedRandom
 from mmfss.registry import DATASETS, TASK_UTILS
 
 ALL = [BamProtocol, PfenetProtocol, HdmnetProtocol, HsnetProtocol, BalancedProtocol]
@@ -58,18 +58,18 @@ def test_global_random_state_has_no_say(data, protocol):
 
 def test_draws_stay_what_they_are():
     """Frozen: a change here makes every published hash worthless."""
-    draw = Draw(123, 0, 7)
+    draw = KeyedRandom(123, 0, 7)
     assert [draw.index(1000) for _ in range(4)] == [725, 682, 489, 207]
-    assert Draw(123, 0, 7).sample('abcdef', 3) == ['e', 'a', 'd']
-    assert Draw(123, 0, 7, purpose=1).index(1000) == 527
-    counts = Counter(Draw(5, i).index(4) for i in range(4000))
+    assert KeyedRandom(123, 0, 7).sample('abcdef', 3) == ['e', 'a', 'd']
+    assert KeyedRandom(123, 0, 7, purpose=1).index(1000) == 527
+    counts = Counter(KeyedRandom(5, i).index(4) for i in range(4000))
     assert all(abs(n - 1000) < 130 for n in counts.values())
 
 
 def test_others():
-    assert list(Others([2, 5, 9], 5)) == [2, 9] and list(Others([2, 5, 9], 9)) == [2, 5]
-    assert list(Others([2, 5, 9], 4)) == list(Others([2, 5, 9], 11)) == [2, 5, 9]
-    triples = Counter(tuple(Draw(1, i).sample(Others(range(5), 2), 3)) for i in range(4800))
+    assert list(AllBut([2, 5, 9], 5)) == [2, 9] and list(AllBut([2, 5, 9], 9)) == [2, 5]
+    assert list(AllBut([2, 5, 9], 4)) == list(AllBut([2, 5, 9], 11)) == [2, 5, 9]
+    triples = Counter(tuple(KeyedRandom(1, i).sample(AllBut(range(5), 2), 3)) for i in range(4800))
     assert len(triples) == 24 and all(120 < n < 290 for n in triples.values())
 
 

@@ -14,7 +14,7 @@ from mmfss.datasets import ShapesDataset
 from mmfss.datasets.shapes import SHAPE_CLASS_NAMES
 from mmfss.datasets.synthetic import SHAPE_CLASSES, ShapesSpec, generate_shapes, render_scene
 from mmfss.datasets.synthetic.patterns import PATTERNS
-from mmfss.datasets.synthetic.preview import contact_sheet
+from mmfss.datasets.synthetic.preview import preview_sheet
 from mmfss.datasets.synthetic.scene import MIN_CLASS_AREA
 from mmfss.datasets.synthetic.silhouettes import NEUTRAL_SILHOUETTES, SILHOUETTES
 from mmfss.datasets.synthetic.writer import voc_palette
@@ -172,7 +172,7 @@ def test_scene_shows_exactly_the_wanted_classes():
 
 
 def test_contact_sheet(shapes):
-    sheet = contact_sheet(shapes)
+    sheet = preview_sheet(shapes)
     assert sheet.dtype == np.uint8 and sheet.ndim == 3 and sheet.std() > 10
 
 

@@ -7,7 +7,7 @@ import torch
 from helpers import LABELS, TEST_PIPELINES, TRAIN_PIPELINES, pascal
 
 from mmfss.datasets import EpisodicDataset
-from mmfss.datasets.protocols import Draw
+from mmfss.datasets.protocols import KeyedRandom
 from mmfss.datasets.transforms import WeakAnnotation
 from mmfss.datasets.transforms.weak_masks import components, draw_boxes, draw_points, draw_scribbles
 
@@ -48,16 +48,16 @@ def test_diagonal_neighbours_are_one_component():
 @pytest.mark.parametrize('draw_weak', [lambda m, d: draw_scribbles(m, d, 3), lambda m, d: draw_points(m, d, 2)])
 def test_strokes_and_clicks_lie_in_every_component(draw_weak, seed):
     mask = ragged(seed)
-    drawn = draw_weak(mask, Draw(seed))
+    drawn = draw_weak(mask, KeyedRandom(seed))
     assert not (drawn & ~mask).any()
     assert all((drawn[box] & part).any() for box, part in components(mask))
 
 
 def test_scribble_follows_a_bent_object():
-    drawn = draw_scribbles(two_objects(), Draw(1), 5)
+    drawn = draw_scribbles(two_objects(), KeyedRandom(1), 5)
     ((_, long),) = [c for c in components(drawn[:, :70])]
     assert max(long.shape) > 30 and drawn.sum() < two_objects().sum() / 2
-    assert draw_points(two_objects(), Draw(1), 4).sum() < 120
+    assert draw_points(two_objects(), KeyedRandom(1), 4).sum() < 120
 
 
 def test_specks_are_passed_over_by_hand_annotations():

@@ -9,7 +9,7 @@ import web_demo as web
 import web_toys as toys
 from PIL import Image
 from web_demo import Limits, Session
-from web_demo.images import FORMATS, box_around, fit, painted, parse_box, read_image, scale_box
+from web_demo.images import FORMATS, box_around, limit_side, painted, parse_box, read_image, scale_box
 
 from mmfss.visualization.sheet import class_color
 
@@ -192,8 +192,8 @@ def test_strokes_and_boxes():
     with pytest.raises(ValueError, match='no part of the image of 320 x 240'):
         parse_box('400, 30, 500, 60', (240, 320))
     assert scale_box((10, 10, 11, 11), (240, 320), (24, 32)) == (1, 1, 2, 2)
-    assert fit(np.zeros((30, 60, 3), np.uint8), 100, 80).shape == (40, 80, 3)
-    assert fit(np.zeros((300, 600, 3), np.uint8), 100).shape == (50, 100, 3)
+    assert limit_side(np.zeros((30, 60, 3), np.uint8), 100, 80).shape == (40, 80, 3)
+    assert limit_side(np.zeros((300, 600, 3), np.uint8), 100).shape == (50, 100, 3)
 
 
 def test_without_gradio_the_command_that_installs_it_is_said(monkeypatch):

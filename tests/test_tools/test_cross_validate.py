@@ -205,6 +205,41 @@ def test_another_config_is_refused(tool, tmp_path):
         tool.run('--folds', '0')
 
 
+@pytest.fixture
+def weightless(tool, tmp_path):
+    """A config that learns nothing, and its pre-trained weights."""
+    weights = tmp_path / 'imagenet.pth'
+    weights.write_text('weights')
+    backbone = dict(type='BlockResNet', depth=18, base_channels=4, stem_channels=4)
+    backbone['init_cfg'] = dict(type='Pretrained', checkpoint=str(weights))
+    model = dict(type='FewShotSegmentor', backbone=backbone, decode_head=dict(type='PrototypeHead'))
+    (tmp_path / 'cfg.py').write_text(f'{CONFIG}\nmodel = {model}\n')
+    for name in ('test.py', 'dist_test.sh'):
+        text = (tmp_path / name).read_text()
+        (tmp_path / name).write_text(
+            text.replace("Path(sys.argv[2]) == work / 'meta_learner.pth'", "sys.argv[2] == 'none'")
+        )
+    return weights
+
+
+def test_a_method_that_learns_nothing_is_only_tested(tool, weightless, tmp_path, capsys):
+    options = ['--folds', '0', '1', '--protocols', 'config', 'bam', '--support-control', 'base']
+    tool.run(*options)
+    out, told = capsys.readouterr()
+    assert calls(tmp_path) == [f'test.py {fold}' for fold in (0, 1) for _ in range(4)]
+    assert told.startswith('[1/8] fold 0 test, config') and '| bam_base | final | 39.00 | 40.00 | 39.50 |' in out
+    tool.run(*options)
+    assert len(calls(tmp_path)) == 8, 'results that are there are used'
+    weightless.write_text('other weights')
+    tool.run('--folds', '0')
+    assert calls(tmp_path)[8:] == ['test.py 0']
+    tool.run('--folds', '0', '--gpus', '2')
+    assert len(calls(tmp_path)) == 9
+    (tmp_path / 'cfg.py').write_text((tmp_path / 'cfg.py').read_text().replace('lr = 0.1', 'lr = 0.2'))
+    tool.run('--folds', '0', '--gpus', '2')  # no training is lost: another config is no error
+    assert calls(tmp_path)[9:] == ['dist_test.sh 0']
+
+
 def test_other_shots_have_folders_of_their_own(tool, tmp_path, capsys):
     text = (tmp_path / 'cfg.py').read_text()
     (tmp_path / 'cfg.py').write_text(

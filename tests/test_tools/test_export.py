@@ -109,6 +109,19 @@ def test_torch_program_for_one_support(inputs, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('head', ['PrototypeHead', 'PriorMaskHead'])
+def test_a_method_that_learns_nothing_needs_no_checkpoint(head, inputs, tmp_path, capsys):
+    weights = save_weights(CONFIGS / 'tiny_base.py', tmp_path / 'base_learner.pth')
+    config = tmp_path / 'weightless.py'
+    model = dict(decode_head=dict(type=head), backbone=dict(init_cfg=dict(checkpoint=weights)))
+    steps = Config.fromfile(inputs[0]).steps
+    test = dict(dataset=dict(query_pipeline=steps))
+    config.write_text(f"_base_ = '{CONFIGS / 'tiny_prototype.py'}'\nmodel = {model}\ntest_dataloader = {test}\n")
+    assert load_tool().main([str(config), 'none', '--out', str(tmp_path), '--format', 'torch_export']) == 0
+    assert capsys.readouterr().out.count('100.000% of the mask pixels agree') == 2
+
+
+@pytest.mark.slow
 def test_graphs_that_compute_something_else_are_an_error(inputs, capsys, monkeypatch):
     config, weights, root = inputs
     tool = load_tool()

@@ -1,7 +1,7 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 import pytest
 
-from mmfss.utils.configs import find_config, resolve_config, type_name
+from mmfss.utils.configs import config_name, find_config, resolve_config, type_name
 
 
 def test_a_config_is_found_from_anywhere(tmp_path, monkeypatch):
@@ -12,9 +12,9 @@ def test_a_config_is_found_from_anywhere(tmp_path, monkeypatch):
 
 
 def test_models_by_name(tmp_path, monkeypatch):
-    by_name = find_config('lite0_pascal_1shot')
-    assert by_name.pretty_text == find_config('msanet/lite0_pascal_1shot').pretty_text
-    assert by_name.pretty_text == find_config('configs/msanet/lite0_pascal_1shot.py').pretty_text
+    by_name = find_config('msanet_shapes_1shot')
+    assert by_name.pretty_text == find_config('quickstart/msanet_shapes_1shot').pretty_text
+    assert by_name.pretty_text == find_config('configs/quickstart/msanet_shapes_1shot.py').pretty_text
     assert find_config(by_name) is by_name
     for i, folder in enumerate('xy'):
         (tmp_path / 'configs' / folder).mkdir(parents=True)
@@ -27,6 +27,12 @@ def test_models_by_name(tmp_path, monkeypatch):
         find_config('lite0_pascal_1shots')
     with pytest.raises(FileNotFoundError, match='There is no config nowhere.py'):
         find_config('nowhere.py')
+
+
+def test_a_config_is_called_by_its_place_below_configs():
+    for path in ('configs/bam/r50.py', '/repo/configs/bam/r50.py', '/configs/x/configs/bam/r50.py'):
+        assert config_name(path) == 'bam/r50'
+    assert config_name('/mine/r50.py') == config_name('r50') == 'r50'
 
 
 class Part:

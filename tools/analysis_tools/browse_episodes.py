@@ -34,8 +34,7 @@ def parse_args(argv: list[str] | None = None) -> tuple[argparse.Namespace, argpa
         '--split',
         nargs='+',
         choices=['train', 'val', 'test'],
-        default=['train', 'test'],
-        help='which episodes (default: train and test)',
+        help='which episodes (default: train and test, as far as the config has them)',
     )
     parser.add_argument('--protocol', metavar='NAME', help='test by this protocol: see tools/test.py')
     parser.add_argument(
@@ -78,8 +77,9 @@ def main(argv: list[str] | None = None) -> int:
     MMLogger.get_current_instance().setLevel(logging.WARNING)
     cfg = load_config(args, parser)
     try:
-        for split in dict.fromkeys(args.split):
-            config = cfg.get(f'{split}_dataloader', {}).get('dataset', {})
+        loaders = {split: cfg.get(f'{split}_dataloader') or {} for split in ('train', 'val', 'test')}
+        for split in dict.fromkeys(args.split or [split for split in ('train', 'test') if loaders[split]]):
+            config = loaders[split].get('dataset', {})
             if type_name(config) != 'EpisodicDataset':
                 parser.error(f'{args.config}: {split}_dataloader.dataset is no EpisodicDataset')
             if args.support_annotation:

@@ -1,96 +1,82 @@
+#!/usr/bin/env python
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
-"""Compare mmfss with the released MSANet code and print the deviations as Markdown.
+"""Compare every method of mmfss with its authors' code and print the deviations as a Markdown table.
 
-    python tools/analysis_tools/check_parity.py                    the cases of tests/data/golden
-    python tools/analysis_tools/check_parity.py FOLDER             every case of another folder
-    python tools/analysis_tools/check_parity.py --out docs/parity.md
+    check_parity.py                               the cases of tests/data/golden
+    check_parity.py --golden DIR --methods bam    BAM's cases of another folder
+    check_parity.py --golden DIR --out docs/parity.md
 
-A case is three files, CASE.npz (inputs and reference outputs), CASE.shapes.json (keys and shapes of
-the released weights, which are rebuilt from their names) and CASE.grads.json (norms of gradients).
-Exit status 1 when a deviation exceeds its tolerance.
+A case is [METHOD_]BACKBONE_DATA_Kshot[_anything].npz (inputs and reference outputs; names without a method are
+MSANet's), beside it .shapes.json (keys and shapes of the released weights, which are rebuilt from their names by
+the folder's reference_weights_METHOD.py or reference_weights.py) and, where gradients are compared, .grads.json (their
+norms). The weights are converted as a released checkpoint is, and loaded into the model of the matching config. Exit
+status 1 when a deviation exceeds its tolerance or a case cannot be compared.
 """
 
 import argparse
-import os.path as osp
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+from mmfss.conversion import METHODS
+from mmfss.conversion.parity import Case, compare, find_cases
+
 REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPOSITORY / 'tests'))
-
-import golden  # noqa: E402  lives beside the tests that use it
-
-INTRODUCTION = """\
-# Parity with the released code
-
-mmfss computes what the authors' code (AIVResearch/MSANet at ecd5d08) computes, on weights that anyone can rebuild from
-the names and shapes of the released `state_dict`, at float32. The table holds the largest deviations: of an output the
-largest absolute difference over the standard deviation of the reference, of a loss the relative difference, of the
-gradients the largest relative difference of a parameter's norm.
-
-    {command}
-
-Commit {commit}, {machine}. `tests/test_models/test_golden.py` checks the same on every run of the tests.
-"""
-NOTES = """\
-The five parts of the merged feature are, in this order, `query_feat`, `prototype`, `similarity`, `prior` and
-`attention`; `adjust_factor` is psi. The gradients are those of `final` and `meta` loss together, with BatchNorm in eval
-mode and dropout at 0.
-
-Under autocast the backbone runs in half precision and what follows it, in evaluation, in float32. On these cases
-`final` then stays within 1e-2 of the reference on every pixel, and the root mean square error of each output within
-1e-2 of its size, for bfloat16 and float16.
-
-Two defaults follow the released code where it slips, and one does not. K-shot weights stay in the order of the sorted
-scene differences (`shot_weighting=dict(shots=5, restore_order=True)` gives each shot its own); similarity maps use mask
-values, not feature values (`squeezing='paper'`). With more than one shot on VGG16 the released code takes block 4's
-similarity maps from the last shot only; mmfss takes the mean over shots, and `last_shot_groups=(2, )` repeats the slip.
-"""
+KINDS = dict(output='outputs', loss='losses', gradient='gradients')
+HEADER = ('case', *KINDS.values())
+BEGIN, END = '<!-- check_parity begins -->', '<!-- check_parity ends -->'
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        'folder',
-        nargs='?',
+        '--golden',
         type=Path,
-        default=golden.FOLDER,
-        help='folder of golden cases (default: tests/data/golden)',
+        default=REPOSITORY / 'tests' / 'data' / 'golden',
+        metavar='DIR',
+        help='folder of cases (default: tests/data/golden)',
     )
-    parser.add_argument('--out', help='write the page, not only the table, to this file')
+    parser.add_argument('--methods', nargs='+', metavar='NAME', help=f'of {", ".join(sorted(METHODS))} (default: all)')
+    parser.add_argument('--details', action='store_true', help='print every value, not only the largest deviations')
+    parser.add_argument(
+        '--out', type=Path, metavar='PAGE', help=f'put the table into this page, between {BEGIN} and {END}'
+    )
     parser.add_argument('--machine', default='CPU', help='what the page says it was run on')
     args = parser.parse_args(argv)
-    if not list(args.folder.glob('*.shapes.json')):
-        parser.error(f"no case in '{args.folder}': expected CASE.npz, CASE.shapes.json and CASE.grads.json")
+    if unknown := set(args.methods or ()) - METHODS.keys():
+        parser.error(f'--methods: there is no {", ".join(sorted(unknown))}; there are {", ".join(sorted(METHODS))}')
+    args.cases, args.others = find_cases(args.golden, args.methods)
+    if args.out and (
+        not args.out.is_file() or not 0 <= args.out.read_text().find(BEGIN) < args.out.read_text().find(END)
+    ):
+        parser.error(f'--out {args.out}: a page with the lines {BEGIN} and {END}, such as docs/parity.md')
+    if not args.cases:
+        parser.error(f"no case in '{args.golden}': expected [METHOD_]BACKBONE_DATA_Kshot.npz and .shapes.json")
     return args
 
 
-def find_cases(folder: Path) -> list[str]:
-    """Names of the cases in a folder."""
-    return sorted(path.name.removesuffix('.shapes.json') for path in folder.glob('*.shapes.json'))
+def check(case: Case, details: bool) -> tuple[list[str], list[str]]:
+    """The row of a case, and what is wrong with it."""
+    tolerances = METHODS[case.method].tolerances
+    try:
+        found = compare(case)
+    except Exception as error:  # the other cases are compared all the same
+        message = ' '.join(f'{type(error).__name__}: {error}'.split())
+        return [f'`{case.name}`', f'**not compared**: {message}', '', ''], [f'{case.name}: {message}']
+    row = [f'`{case.name}`']
+    for kind in KINDS:
+        values = {name.split('/')[1]: value for name, value in found.items() if name.startswith(f'{kind}/')}
+        name = max(values, key=lambda n: float('inf') if values[n] != values[n] else values[n], default=None)
+        row.append('' if name is None else f'{len(values)}: {values[name]:.1e} `{name}` (< {tolerances[kind]:.0e})')
+    if details:
+        print('\n'.join(f'  {name}: {value:.1e}' for name, value in found.items()), file=sys.stderr)
+    far = {name: value for name, value in found.items() if not value <= tolerances[name.split('/')[0]]}
+    return row, [f'{case.name}: {name} {value:.1e}' for name, value in far.items()]
 
 
-def make_table(deviations: dict[str, dict[str, float]]) -> str:
-    """Markdown of {case: deviations as golden.compare gives them}, one row a quantity, one column a case."""
-    rows = [['', 'tolerance', *deviations], ['---'] * (2 + len(deviations))]
-    names = list(
-        dict.fromkeys(name for case in deviations.values() for name in case if not name.startswith('gradient/'))
-    )
-    for name in names:
-        kind, label = name.split('/')
-        values = [f'{case[name]:.1e}' if name in case else '' for case in deviations.values()]
-        rows.append([f'`{label}`', f'{golden.TOLERANCES[kind]:.0e}', *values])
-    worst = [max((v, k) for k, v in case.items() if k.startswith('gradient/')) for case in deviations.values()]
-    counts = [sum(k.startswith('gradient/') for k in case) for case in deviations.values()]
-    rows.append(
-        [
-            'gradients',
-            f'{golden.TOLERANCES["gradient"]:.0e}',
-            *(f'{v:.1e} (of {n}; `{k.removeprefix("gradient/")}`)' for (v, k), n in zip(worst, counts, strict=True)),
-        ]
-    )
-    return '\n'.join('| ' + ' | '.join(row) + ' |' for row in rows)
+def markdown(rows: list[list[str]]) -> str:
+    return '\n'.join('| ' + ' | '.join(row) + ' |' for row in [HEADER, ['---'] * len(HEADER), *rows])
 
 
 def commit() -> str:
@@ -100,25 +86,32 @@ def commit() -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Compare all cases; 1 when one is off."""
     args = parse_args(argv)
-    deviations = {case: golden.compare(case, args.folder) for case in find_cases(args.folder)}
-    table = make_table(deviations)
+    rows, problems = [], []
+    for number, case in enumerate(args.cases, 1):
+        start = time.monotonic()
+        row, wrong = check(case, args.details)
+        rows.append(row)
+        problems += wrong
+        state = 'off' if wrong else 'equal'
+        took = time.monotonic() - start
+        print(f'{number}/{len(args.cases)} {case.name}: {state} ({took:.0f} s)', file=sys.stderr, flush=True)
+    table = markdown(rows)
     print(table)
+    if args.others and not args.methods:
+        print(f'left out, of no method that mmfss has: {", ".join(args.others)}', file=sys.stderr)
     if args.out:
-        command = 'python tools/analysis_tools/check_parity.py'
-        if args.folder.resolve() != golden.FOLDER:
-            command += f' {osp.relpath(args.folder)}'
-        page = [INTRODUCTION.format(command=command, commit=commit(), machine=args.machine), table + '\n', NOTES]
-        Path(args.out).write_text('\n'.join(page))
-    far = [
-        f'{case}: {name} {value:.1e}'
-        for case, found in deviations.items()
-        for name, value in found.items()
-        if not value <= golden.TOLERANCES[name.split('/')[0]]
-    ]
-    if far:
-        print('beyond the tolerance: ' + '; '.join(far), file=sys.stderr)
-    return int(bool(far))
+        given = map(str, sys.argv[1:] if argv is None else argv)
+        shown = ['DIR' if word == str(args.golden) else word for word in given]
+        shown = [word for word in shown if word not in ('--out', str(args.out), '--machine', args.machine)]
+        command = ' '.join(['python tools/analysis_tools/check_parity.py', *shown])
+        before, _, rest = args.out.read_text().partition(BEGIN)
+        block = f'    {command}\n\nCommit {commit()}, {args.machine}.\n\n{table}\n'
+        args.out.write_text(f'{before}{BEGIN}\n\n{block}\n{END}{rest.partition(END)[2]}')
+    if problems:
+        print('beyond the tolerance: ' + '; '.join(problems), file=sys.stderr)
+    return int(bool(problems))
 
 
 if __name__ == '__main__':

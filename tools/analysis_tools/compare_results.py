@@ -7,7 +7,7 @@
 One row a method and output, columns: IoU of each class, mIoU, FB-IoU. Result files of a support
 control belong to the file of the same config and checkpoint (or name) without one: they become the
 columns "correct - wrong_novel" and "correct - base", the points of mIoU that the model owes to its
-supports being right. Files that judged other episodes are refused: their numbers do not compare.
+supports being right. Files about different episodes are refused: their numbers cannot be compared.
 """
 
 import argparse
@@ -31,7 +31,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--allow-different',
         action='store_true',
-        help='print the table even though the files judged different episodes',
+        help='print the table even if the files are about different episodes',
     )
     parser.add_argument('--out', help='write the table to this file as well')
     args = parser.parse_args(argv)
@@ -52,7 +52,7 @@ def check_same_episodes(reports: list[tuple[str, dict]]) -> None:
     control the queries and their classes decide.
 
     Raises:
-        ValueError: Naming the two files that differ.
+        ValueError: When the files are about different episodes; the message names two that differ.
     """
     path, first = reports[0]
     for other_path, other in reports[1:]:
@@ -66,7 +66,7 @@ def check_same_episodes(reports: list[tuple[str, dict]]) -> None:
                 f'{first["episodes_hash"]}) and '
                 f'{other_path} (protocol {other["protocol"]}, fold {other["fold"]}, hash '
                 f'{other["episodes_hash"]}) '
-                'judged different episodes: their numbers do not compare. Test both with the same '
+                'are about different episodes: their numbers cannot be compared. Test both with the same '
                 'protocol, fold, '
                 'seeds and data, or pass --allow-different'
             )
@@ -77,7 +77,7 @@ def method_key(report: dict, name: str | None) -> tuple:
     return (name,) if name else (report.get('config'), report.get('checkpoint'))
 
 
-def compare(
+def comparison_table(
     reports: list[tuple[str, dict]],
     names: list[str] | None = None,
     outputs: list[str] | None = None,
@@ -164,7 +164,7 @@ def main(argv: list[str] | None = None) -> int:
         reports = [(path, read_report(path)) for path in args.files]
         if not args.allow_different:
             check_same_episodes(reports)
-        table = compare(reports, args.names, args.outputs)
+        table = comparison_table(reports, args.names, args.outputs)
     except (OSError, ValueError) as error:
         print(f'compare_results.py: {error}', file=sys.stderr)
         return 1

@@ -58,8 +58,8 @@ def class_table(episodes: Sequence[Episode], classes: Sequence[str], candidates:
     """How often each class is asked for.
 
     Args:
-        episodes: All runs.
-        classes: Names of the evaluated classes; one that is never drawn has a row too.
+        episodes (Sequence[Episode]): All runs.
+        classes (Sequence[str]): Names of the evaluated classes; one that is never drawn has a row too.
         candidates (dict, optional): Candidate images of each class.
     """
     table = PrettyTable(

@@ -21,7 +21,7 @@ from mmfss.visualization.figure_grid import check_figure_path, compose_grid, sav
 from mmfss.visualization.paper_figures import (
     RowMaker,
     check_groups,
-    numbered,
+    indices_by_number,
     one_of_each_class,
     segment_episode,
     worst_episodes,
@@ -39,7 +39,7 @@ def make_parser() -> argparse.ArgumentParser:
     failures = commands.add_parser('failures', help='Figure 7: the worst episodes of a result file')
     for command in (qualitative, similarity, failures):
         command.add_argument('config', help='config file that the model was trained with')
-        command.add_argument('checkpoint', help='checkpoint file')
+        command.add_argument('checkpoint', help='checkpoint file, or `none` for a method that learns nothing')
         command.add_argument('--out', required=True, metavar='FILE', help='figure to write: .png, .jpg or .pdf')
         command.add_argument('--height', type=int, default=200, help='height of an image, pixels (200)')
     for command in (qualitative, similarity):
@@ -90,7 +90,7 @@ def make_rows(args: argparse.Namespace, parser: argparse.ArgumentParser) -> list
         expected = worst_episodes(report, dataset, args.num, args.by, args.of_class)
         chosen = list(expected)
     elif args.episodes:
-        chosen = numbered(dataset, args.episodes, args.run)
+        chosen = indices_by_number(dataset, args.episodes, args.run)
     else:
         chosen = one_of_each_class(dataset, args.run)
     rows = []

@@ -34,8 +34,8 @@ def find_pairs(root: Path, image_suffix: str, mask_suffix: str) -> tuple[dict, d
     """Image and mask paths of each class, numbers in order, and what is not used, by reason.
 
     Raises:
-        FileNotFoundError: The folder or a mask is missing.
-        ValueError: There is no class folder with an image, or a file is there twice.
+        FileNotFoundError: When the folder or a mask is missing.
+        ValueError: When there is no class folder with an image, or a file is there twice.
     """
     if not root.is_dir():
         raise FileNotFoundError(f'there is no folder {root}; set it with --data-root')
@@ -66,7 +66,7 @@ def check_pairs(classes: dict[str, list[tuple[Path, Path]]], threshold: int) -> 
     """Read every mask and the start of every image before long work, and say which masks show nothing.
 
     Raises:
-        ValueError: A file cannot be read, or a mask holds values of which none is the object.
+        ValueError: When a file cannot be read, or a mask holds values of which none is the object.
     """
     black, dark = [], []
     for image, mask in (pair for pairs in classes.values() for pair in pairs):
@@ -174,7 +174,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The options of this tool."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file or model name of stage 2')
-    parser.add_argument('checkpoint')
+    parser.add_argument('checkpoint', help='checkpoint file, or `none` for a method that learns nothing')
     parser.add_argument('--data-root', type=Path, required=True, help='folder of the class folders')
     parser.add_argument('--shots', type=int, nargs='+', default=[1], help='supports of each class (1)')
     parser.add_argument('--out', type=Path, help='folder of the results (work_dirs/folder_benchmark/NAME)')

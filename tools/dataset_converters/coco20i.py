@@ -5,7 +5,7 @@ python tools/dataset_converters/coco20i.py --data-root data/coco
 python tools/dataset_converters/coco20i.py --data-root data/coco --year 2017 --overlap last --crowd object
 
 Reads annotations/instances_{train,val}YEAR.json and {train,val}YEAR/*.jpg, writes annotations/{train,val}YEAR/*.png.
-Run it again after an interruption: it goes on.
+After an interruption the same command resumes.
 
 --overlap says which object a pixel of several belongs to: the one of fewest pixels (small), or the last or first in
 the file. --crowd says what a crowd region is where no object is: 255 (ignore), an object of its class (object), or
@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 from mmfss.datasets import COCO20iDataset
-from mmfss.datasets.preparation import CROWD_RULES, OVERLAP_RULES, PreparationError, prepare_coco
+from mmfss.datasets.preparation import CROWD_RULES, OVERLAP_RULES, WITHOUT_RULES, PreparationError, prepare_coco
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -30,8 +30,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--json', type=Path, help='one other JSON file to convert; needs --out')
     parser.add_argument('--images', type=Path, help="with --json: the images' folder")
     parser.add_argument('--out', type=Path, help='with --json: folder of the masks to make')
-    parser.add_argument('--no-images', action='store_true', help='do not ask that the images are there')
+    parser.add_argument('--no-images', action='store_true', help='do not require the images to be there')
     parser.add_argument('--any-classes', action='store_true', help="take classes other than COCO's 80")
+    parser.add_argument(
+        '--without-segmentation',
+        choices=WITHOUT_RULES,
+        default='refuse',
+        help='what to do with annotations that have none: refuse the file, skip them, or fill their box (%(default)s)',
+    )
     parser.add_argument('--overwrite', action='store_true', help='replace masks that were made with other rules')
     parser.add_argument('--workers', type=int, help='processes (one a core); 0: none but this one')
     args = parser.parse_args(argv)
@@ -63,12 +69,15 @@ def main(argv: list[str] | None = None) -> None:
                 overlap=args.overlap,
                 crowd=args.crowd,
                 names=names,
+                without=args.without_segmentation,
                 overwrite=args.overwrite,
                 workers=args.workers,
             )
         except (PreparationError, OSError) as error:
             sys.exit(f'coco20i: {error}')
         print(f'{masks}: {len(made.images)} masks of {len(made.names)} classes')
+        for note in made.notes:
+            print(f'{json_file}: {note}')
         if args.any_classes:
             print(f'classes = {("background", *made.names)}')
 

@@ -12,7 +12,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from mmfss.datasets.synthetic import ShapesSpec, generate_shapes
-from mmfss.datasets.synthetic.preview import contact_sheet
+from mmfss.datasets.synthetic.preview import preview_sheet
+from mmfss.utils.workers import WorkerDied
 
 
 def parse_args() -> argparse.Namespace:
@@ -39,7 +40,7 @@ def main() -> None:
     try:
         spec = ShapesSpec(train=args.train, val=args.val, size=args.size, seed=args.seed)
         written = generate_shapes(args.out, spec, overwrite=args.overwrite, workers=args.workers, progress=progress)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, WorkerDied) as error:
         sys.exit(f'generate_shapes: {error}')
     finally:
         bar.close()
@@ -50,7 +51,7 @@ def main() -> None:
     )
     if args.preview:
         args.preview.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(contact_sheet(args.out)).save(args.preview)
+        Image.fromarray(preview_sheet(args.out)).save(args.preview)
         print(f'{args.preview}: contact sheet')
 
 

@@ -5,7 +5,7 @@ python tools/dataset_converters/pascal5i.py --voc VOCtrainval_11-May-2012.tar --
 python tools/dataset_converters/pascal5i.py --voc data/VOCdevkit/VOC2012 --sbd benchmark_RELEASE
 
 Writes SegmentationClassAug (12,031 index PNGs), ImageSets/Segmentation/train_5953.txt (the published training list)
-and trainaug.txt (10,582). val.txt (1,449) is VOC's own. Run it again after an interruption: it goes on.
+and trainaug.txt (10,582). val.txt (1,449) is VOC's own. After an interruption the same command resumes.
 """
 
 import argparse

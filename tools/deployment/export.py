@@ -45,14 +45,14 @@ DIFFERENCE = 1e-3  # of scores, at most
 def parse_args(argv: list[str] | None = None) -> tuple[argparse.Namespace, argparse.ArgumentParser]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file that the model was trained with')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('checkpoint', help='checkpoint file, or `none` for a method that learns nothing')
     parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder for the graphs and export.json')
     parser.add_argument('--format', choices=list(SUFFIX), default='onnx', help='onnx or torch_export (onnx)')
     parser.add_argument(
         '--shots',
         type=int,
         metavar='K',
-        help='number of supports for good (default: any number, or the one that the shot weights of '
+        help='fixed number of supports (default: any number, or the one that the shot weights of '
         'the model were learnt for)',
     )
     parser.add_argument(

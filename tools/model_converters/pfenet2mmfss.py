@@ -1,7 +1,8 @@
 #!/usr/bin/env python
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
-"""Convert a released PFENet checkpoint (dvlab-research/PFENet): any backbone, data set and number of
-shots, a whole training checkpoint or a bare state dict, of one GPU or several.
+"""Convert a released PFENet checkpoint (dvlab-research/PFENet).
+
+Any backbone, data set and number of shots; a whole training checkpoint or a bare state dict, of one GPU or several:
 
     python tools/model_converters/pfenet2mmfss.py SRC DST --fold 0 --dataset pascal
     python tools/test.py CONFIG DST --fold 0      # CONFIG as printed

@@ -1,7 +1,8 @@
 #!/usr/bin/env python
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
-"""Convert ImageNet weights for stage 1: PSPNet's ``resnet50_v2.pth`` and ``resnet101_v2.pth``
-(hszhao/semseg), or torchvision's ``vgg16_bn``.
+"""Convert ImageNet weights of the full-size backbones.
+
+PSPNet's ``resnet50_v2.pth`` and ``resnet101_v2.pth`` (hszhao/semseg), or torchvision's ``vgg16_bn``:
 
     python tools/model_converters/pspnet_init2mmfss.py resnet50_v2.pth [DST]
 """

@@ -6,8 +6,9 @@ import shutil
 import tarfile
 import zlib
 from collections.abc import Callable, Sequence
-from multiprocessing import get_context
+from contextlib import closing
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -15,6 +16,7 @@ from tqdm import tqdm
 
 from mmfss.datasets.synthetic.writer import voc_palette
 from mmfss.utils.files import atomic_path, atomic_write_text, remove_leftovers
+from mmfss.utils.workers import WorkerDied, run_in_workers
 
 DISK_RESERVE = 64 * 2**20  # bytes that stay free
 SHOWN = 3  # names in an error message
@@ -28,7 +30,7 @@ def need_space(folder: Path, needed: int) -> None:
     """Refuse to begin when less than ``needed`` bytes (and a reserve) are free at ``folder``.
 
     Raises:
-        PreparationError: Names folder, free and needed space.
+        PreparationError: When there is too little space; the message names folder, free and needed space.
     """
     place = next(p for p in (folder, *folder.absolute().parents) if p.is_dir())
     free = shutil.disk_usage(place).free
@@ -40,11 +42,15 @@ def need_space(folder: Path, needed: int) -> None:
         )
 
 
-def begun(folder: Path) -> set[str]:
-    """Stems of the masks that an earlier run finished; what it was writing when it was killed is removed."""
+def finished_stems(folder: Path) -> set[str]:
+    """Masks that an earlier run finished, as paths below ``folder`` without suffix.
+
+    What it was writing when it was killed is removed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(folder)
-    return {path.stem for path in folder.glob('*.png')}
+    for place in (folder, *(path for path in folder.rglob('*') if path.is_dir())):
+        remove_leftovers(place)
+    return {path.relative_to(folder).with_suffix('').as_posix() for path in folder.rglob('*.png')}
 
 
 def save_index_png(labels: np.ndarray, path: Path) -> None:
@@ -64,7 +70,7 @@ def read_list(path: Path) -> list[str]:
     """The names of a list of the download.
 
     Raises:
-        PreparationError: The list is missing, empty, or names something twice.
+        PreparationError: When the list is missing, empty, or names something twice.
     """
     if not path.is_file():
         raise PreparationError(f'The list {path} is missing: the download is not complete or not the right one.')
@@ -78,7 +84,7 @@ def need_files(what: str, folder: Path, names: Sequence[str], suffix: str) -> No
     """Refuse a folder without ``<name><suffix>`` for every name.
 
     Raises:
-        PreparationError: Says how many are missing and names the first.
+        PreparationError: When files are missing; the message says how many and names the first.
     """
     there = set(os.listdir(folder)) if folder.is_dir() else set()
     missing = [name + suffix for name in names if name + suffix not in there]
@@ -94,12 +100,12 @@ def unpack(archive: Path, wanted: Callable[[PurePosixPath], str | None], out: Pa
     """Copy the wanted files of a tar archive, compressed or not, keeping what is there with the same size.
 
     Args:
-        archive: The archive.
-        wanted: Gives the path below ``out`` of a member, or None to leave it.
-        out: Where to put the files.
+        archive (Path): The archive.
+        wanted (Callable): Gives the path below ``out`` of a member, or None to leave it.
+        out (Path): Where to put the files.
 
     Raises:
-        PreparationError: It is no archive or is cut off; whole files that were copied stay for the next try.
+        PreparationError: When it is no archive or is cut off; whole files that were copied stay for the next try.
     """
     need_space(out, archive.stat().st_size)
     try:
@@ -130,31 +136,35 @@ def _copy(source, path: Path, size: int) -> None:
             raise tarfile.ReadError('unexpected end of data')
 
 
-def run_jobs(work: Callable, jobs: Sequence, *, workers: int | None, text: str) -> None:
+def run_jobs(
+    work: Callable, jobs: Sequence, folder: Path, *, workers: int | None, name_of: Callable[[Any], str] = str
+) -> None:
     """Do all jobs on all cores with a progress bar.
 
     Args:
-        work: Takes one job; a function of a module. A :class:`PreparationError` stops that job alone.
-        jobs: What to do.
-        workers: Processes, None for one a core, 0 for this process alone.
-        text: Name of the progress bar.
+        work (Callable): Takes one job; a function of a module. A :class:`PreparationError` stops that job alone.
+        jobs (Sequence): What to do.
+        folder (Path): Where the files go; what a process that was killed left half written there is removed.
+        workers (int, optional): Processes, None for one a core, 0 for this process alone.
+        name_of (Callable[[Any], str]): How an error calls a job.
 
     Raises:
-        PreparationError: Some jobs failed: how many, and why the first did. The others are done.
+        PreparationError: When some jobs failed: how many, and why the first did. The others are done. Or a process was
+            killed: names the job.
     """
-    workers = os.cpu_count() if workers is None else workers
     tasks = [(work, job) for job in jobs]
-    bar = dict(total=len(tasks), desc=text, unit='', mininterval=0.5)
-    if workers > 0 and len(tasks) > 1:
-        with get_context().Pool(min(workers, len(tasks))) as pool:
-            results = list(tqdm(pool.imap_unordered(_try, tasks, chunksize=8), **bar))
-    else:
-        results = [_try(task) for task in tqdm(tasks, **bar)]
+    bar = dict(total=len(tasks), desc=folder.name, unit='', mininterval=0.5)
+    try:
+        with closing(run_in_workers(_try, tasks, workers, lambda task: name_of(task[1]))) as done:
+            results = list(tqdm(done, **bar))
+    except WorkerDied as error:
+        finished_stems(folder)
+        raise PreparationError(f'{error} The same command again resumes where it stopped.') from error
     failed = sorted(result for result in results if result is not None)
     if failed:
         raise PreparationError(
             f'{len(failed)} of {len(tasks)} files could not be made, the first: {failed[0]} '
-            'Mend that and run the same command again: it goes on where it stopped.'
+            'Fix this and run the same command again: it resumes where it stopped.'
         )
 
 

@@ -21,7 +21,7 @@ from mmfss.utils.files import atomic_path
 
 from .files import (
     PreparationError,
-    begun,
+    finished_stems,
     need_files,
     need_space,
     read_list,
@@ -39,19 +39,19 @@ VOC_PARTS = ('JPEGImages', 'SegmentationClass', 'ImageSets/Segmentation', 'Image
 
 
 def prepare_pascal(voc: Path, sbd: Path, out: Path | None = None, *, workers: int | None = None) -> dict[str, int]:
-    """Make ``SegmentationClassAug`` and the lists; run again after an interruption, it goes on.
+    """Make ``SegmentationClassAug`` and the lists; after an interruption the same call resumes.
 
     Args:
-        voc: ``VOCtrainval_11-May-2012.tar`` or the folder it was unpacked to.
-        sbd: SBD's ``benchmark.tgz`` or the folder it was unpacked to.
-        out: Data root to make from a VOC archive; a VOC folder is its own data root.
-        workers: Processes, None for one a core.
+        voc (Path): ``VOCtrainval_11-May-2012.tar`` or the folder it was unpacked to.
+        sbd (Path): SBD's ``benchmark.tgz`` or the folder it was unpacked to.
+        out (Path, optional): Data root to make from a VOC archive; a VOC folder is its own data root.
+        workers (int, optional): Processes, None for one a core.
 
     Returns:
-        dict: names in each list that was written.
+        dict: Names in each list that was written.
 
     Raises:
-        PreparationError: A download is wrong, partial or cut off.
+        PreparationError: When a download is wrong, partial or cut off.
     """
     root = _voc_root(Path(voc), out)
     boxes = _sbd_root(Path(sbd), root)
@@ -66,7 +66,7 @@ def prepare_pascal(voc: Path, sbd: Path, out: Path | None = None, *, workers: in
 
     masks = root / MASKS
     need_space(masks, BYTES_PER_MASK * (len(own) + len(added)))
-    there = begun(masks)
+    there = finished_stems(masks)
     jobs = [
         (root / f'SegmentationClass/{name}.png', root / f'JPEGImages/{name}.jpg', masks / f'{name}.png')
         for name in own
@@ -77,7 +77,7 @@ def prepare_pascal(voc: Path, sbd: Path, out: Path | None = None, *, workers: in
         for name in added
         if name not in there
     ]
-    run_jobs(convert_mask, jobs, workers=workers, text='masks')
+    run_jobs(convert_mask, jobs, masks, workers=workers, name_of=lambda job: str(job[0]))
     for name, names in lists.items():
         save_names(names, segmentation / f'{name}.txt')
     return {name: len(names) for name, names in lists.items()}
@@ -89,10 +89,10 @@ def make_lists(
     """The training lists, without any image of VOC's ``val``.
 
     Args:
-        train: VOC's Segmentation/train.
-        val: VOC's Segmentation/val.
-        sbd: Every image of SBD.
-        main_train: VOC's Main/train, or SBD's train_noval.
+        train (Sequence[str]): VOC's Segmentation/train.
+        val (Sequence[str]): VOC's Segmentation/val.
+        sbd (Sequence[str]): Every image of SBD.
+        main_train (Sequence[str]): VOC's Main/train, or SBD's train_noval.
 
     Returns:
         dict: ``train_5953`` in published order, ``trainaug`` (10,582) sorted.
@@ -109,10 +109,10 @@ def convert_mask(job: tuple[Path, Path, Path]) -> None:
     """Make one mask from VOC's PNG (copied) or SBD's .mat.
 
     Args:
-        job: Source, its image, the mask to make.
+        job (tuple[Path, Path, Path]): Source, its image, the mask to make.
 
     Raises:
-        PreparationError: The source cannot be read, does not fit its image, or holds labels over 20.
+        PreparationError: When the source cannot be read, does not fit its image, or holds labels over 20.
     """
     source, image, target = job
     try:
@@ -149,8 +149,8 @@ def _read_png(path: Path) -> np.ndarray:
     with Image.open(path) as mask:
         if mask.mode not in ('P', 'L'):
             raise PreparationError(
-                f'{path} has the mode {mask.mode}, not palette or grey: it was saved anew by some '
-                'program. Take the file of the VOC archive.'
+                f'{path} has the mode {mask.mode}, not palette or grey: another program has '
+                'saved it again. Take the file of the VOC archive.'
             )
         return np.array(mask)
 

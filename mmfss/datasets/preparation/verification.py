@@ -20,9 +20,9 @@ class ListCount:
     """What one list (a fold and phase) holds; of an expectation, what is known.
 
     Args:
-        images: Images of the phase.
-        sha256: First 16 digits of the hash over the images' names, in order.
-        classes: Candidates of each class of the phase, by name.
+        images (int): Images of the phase.
+        sha256 (str, optional): First 16 digits of the hash over the images' names, in order.
+        classes (dict[str, int]): Candidates of each class of the phase, by name.
     """
 
     images: int
@@ -49,9 +49,9 @@ def difference(found: ListCount, expected: ListCount | None, tolerance: float = 
     """What differs, in words; nothing when all that is known agrees.
 
     Args:
-        found: What was counted.
-        expected: What should be there; None and missing parts are not compared.
-        tolerance: Percent by which numbers may differ; the hash is compared at 0 alone.
+        found (ListCount): What was counted.
+        expected (ListCount, optional): What should be there; None and missing parts are not compared.
+        tolerance (float): Percent by which numbers may differ; the hash is compared at 0 alone.
     """
     if expected is None:
         return []
@@ -107,7 +107,7 @@ def read_counts(path: Path) -> dict[str, ListCount]:
     """Read what :func:`save_counts` wrote.
 
     Raises:
-        PreparationError: It is something else.
+        PreparationError: When it is something else.
     """
     try:
         return {key: ListCount(**value) for key, value in json.loads(path.read_text()).items()}

@@ -14,10 +14,10 @@ class ShapeClass:
     """One class of the generated data set.
 
     Args:
-        name: Noun phrase, pattern first.
-        silhouette: Key of :data:`mmfss.datasets.synthetic.silhouettes.SILHOUETTES`.
-        pattern: Key of :data:`mmfss.datasets.synthetic.patterns.PATTERNS`.
-        hue: Degrees its colours scatter around. Five hues serve 20 classes and the scatter is wide:
+        name (str): Noun phrase, pattern first.
+        silhouette (str): Key of :data:`mmfss.datasets.synthetic.silhouettes.SILHOUETTES`.
+        pattern (str): Key of :data:`mmfss.datasets.synthetic.patterns.PATTERNS`.
+        hue (float): Degrees its colours scatter around. Five hues serve 20 classes and the scatter is wide:
             a hint as in nature, not a label.
     """
 

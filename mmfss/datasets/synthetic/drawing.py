@@ -20,8 +20,8 @@ class Canvas:
     """A picture being painted.
 
     Args:
-        image: (H, W, 3) float32, RGB, 0..1.
-        label: (H, W) uint8 class ids, 0 background, 255 void.
+        image (np.ndarray): (H, W, 3) float32, RGB, 0..1.
+        label (np.ndarray): (H, W) uint8 class ids, 0 background, 255 void.
     """
 
     image: np.ndarray
@@ -46,8 +46,8 @@ def two_colours(rng: np.random.Generator, hue: float | None = None) -> tuple[np.
     """Body and pattern colour, each (3,) float32, far enough apart for the pattern to show.
 
     Args:
-        rng: Source of randomness.
-        hue: Degrees the body's hue scatters around (one draw in seven ignores it); ``None`` for
+        rng (np.random.Generator): Source of randomness.
+        hue (float, optional): Degrees the body's hue scatters around (one draw in seven ignores it); ``None`` for
             any hue.
     """
     while True:
@@ -120,10 +120,10 @@ def paint(canvas: Canvas, alpha: np.ndarray, colour: np.ndarray, label: int | No
     """Lays a colour over the canvas, in place.
 
     Args:
-        canvas: Where to paint.
-        alpha: (H, W) float32 coverage, 0..1.
-        colour: (3,) or (H, W, 3) float32, RGB.
-        label: Class id the object leaves in the label map; 0 hides what lies below; ``None`` leaves
+        canvas (Canvas): Where to paint.
+        alpha (np.ndarray): (H, W) float32 coverage, 0..1.
+        colour (np.ndarray): (3,) or (H, W, 3) float32, RGB.
+        label (int, optional): Class id the object leaves in the label map; 0 hides what lies below; ``None`` leaves
             labels alone.
     """
     canvas.image += alpha[..., None] * (colour - canvas.image)

@@ -13,12 +13,12 @@ TILE, WHOLE, TEXT = 72, 144, 16  # pixels
 CUTOUTS, COLUMNS, ROWS = 8, 9, 4
 
 
-def contact_sheet(root: str | Path, split: str = 'train') -> np.ndarray:
+def preview_sheet(root: str | Path, split: str = 'train') -> np.ndarray:
     """Draws the sheet of one split.
 
     Args:
-        root: Folder of the data set (VOC layout).
-        split: Name of the image list.
+        root (str | Path): Folder of the data set (VOC layout).
+        split (str): Name of the image list.
 
     Returns:
         (H, W, 3) uint8 RGB. Upper part: two classes a row, up to eight cut-outs each. Lower part:

@@ -47,16 +47,16 @@ def render_scene(
     """Draws one image that shows the given classes and no other.
 
     Args:
-        rng: Source of all randomness: equal states give equal images.
-        class_ids: Distinct class ids, 1..20.
-        size: Side of the square image in pixels.
+        rng (np.random.Generator): Source of all randomness: equal states give equal images.
+        class_ids (tuple[int, ...]): Distinct class ids, 1..20.
+        size (int): Side of the square image in pixels.
 
     Returns:
         The image (size, size, 3) uint8 RGB and the label map (size, size) uint8: 0 background,
         255 void edges.
 
     Raises:
-        RuntimeError: No layout was found that shows every class (too many classes for the size).
+        RuntimeError: When no layout was found that shows every class (too many classes for the size).
     """
     for _ in range(ATTEMPTS):
         canvas = Canvas(np.zeros((size, size, 3), np.float32), np.zeros((size, size), np.uint8))

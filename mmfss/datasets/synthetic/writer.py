@@ -10,16 +10,17 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from mmfss.utils.files import atomic_path
+from mmfss.utils.files import atomic_path, remove_leftovers
+from mmfss.utils.workers import run_in_workers
 
 from .catalog import SHAPE_CLASSES
 from .scene import render_scene
@@ -35,13 +36,13 @@ class ShapesSpec:
     """What determines the data set, byte for byte (given the versions of numpy, OpenCV, Pillow).
 
     Args:
-        train: Number of training images.
-        val: Number of validation images.
-        size: Side of the square images in pixels.
-        seed: Non-negative integer.
+        train (int): Number of training images.
+        val (int): Number of validation images.
+        size (int): Side of the square images in pixels.
+        seed (int): Non-negative integer.
 
     Raises:
-        ValueError: A number is out of range.
+        ValueError: When a number is out of range.
     """
 
     train: int = 1200
@@ -103,18 +104,19 @@ def generate_shapes(
     """Generates the data set under ``root`` unless it is already there.
 
     Args:
-        root: Folder to create; ``<root>/JPEGImages`` and so on, as ``VOCdevkit/VOC2012``.
-        spec: What to generate.
-        overwrite: Replace a generated data set of other parameters.
-        workers: Processes; ``None`` for one a core, 0 to stay in this process.
-        progress: Called with (images done, images in all) now and then.
+        root (str | Path): Folder to create; ``<root>/JPEGImages`` and so on, as ``VOCdevkit/VOC2012``.
+        spec (ShapesSpec): What to generate.
+        overwrite (bool): Replace a generated data set of other parameters.
+        workers (int, optional): Processes; ``None`` for one a core, 0 to stay in this process.
+        progress (Callable[[int, int], None], optional): Called with (images done, images in all) now and then.
 
     Returns:
         Whether anything was written (``False``: the same data set was there).
 
     Raises:
-        FileExistsError: ``root`` holds something else, or other parameters and not ``overwrite``.
-        OSError: Not enough free disk space.
+        FileExistsError: When ``root`` holds something else, or other parameters and not ``overwrite``.
+        OSError: When there is not enough free disk space.
+        WorkerDied: When a process was killed; the same again goes on.
     """
     root = Path(root)
     found = read_identity(root)
@@ -132,7 +134,7 @@ def generate_shapes(
         )
     partial_root = root.with_name(root.name + '.partial')
     _prepare(partial_root, spec)
-    _write_images(partial_root, spec, os.cpu_count() if workers is None else workers, progress)
+    _write_images(partial_root, spec, workers, progress)
     for split in SPLITS:
         ids = [image_id(split, i) for i in range(getattr(spec, split))]
         (partial_root / 'ImageSets/Segmentation' / f'{split}.txt').write_text('\n'.join(ids) + '\n')
@@ -157,6 +159,7 @@ def _prepare(partial_root: Path, spec: ShapesSpec) -> None:
         shutil.rmtree(partial_root)
     for folder in FOLDERS:
         (partial_root / folder).mkdir(parents=True, exist_ok=True)
+        remove_leftovers(partial_root / folder)
     needed = (spec.train + spec.val) * (spec.size**2 + 4096) + DISK_RESERVE
     free = shutil.disk_usage(partial_root).free
     if free < needed:
@@ -167,20 +170,15 @@ def _prepare(partial_root: Path, spec: ShapesSpec) -> None:
     (partial_root / 'meta.json').write_text(json.dumps(spec.identity(), indent=1) + '\n')
 
 
-def _write_images(root: Path, spec: ShapesSpec, workers: int, progress: Callable[[int, int], None] | None) -> None:
+def _write_images(
+    root: Path, spec: ShapesSpec, workers: int | None, progress: Callable[[int, int], None] | None
+) -> None:
     jobs = [(split, index) for split in SPLITS for index in range(getattr(spec, split))]
-    write = partial(_write_example, root, spec)
-    if workers > 0:
-        with get_context().Pool(workers, initializer=cv2.setNumThreads, initargs=(0,)) as pool:
-            _exhaust(pool.imap_unordered(write, jobs, chunksize=8), len(jobs), progress)
-    else:
-        _exhaust(map(write, jobs), len(jobs), progress)
-
-
-def _exhaust(results, total: int, progress: Callable[[int, int], None] | None) -> None:
-    for done, _ in enumerate(results, 1):
-        if progress is not None and (done % 10 == 0 or done == total):
-            progress(done, total)
+    write, name = partial(_write_example, root, spec), lambda job: image_id(*job)
+    with closing(run_in_workers(write, jobs, workers, name, partial(cv2.setNumThreads, 0))) as results:
+        for done, _ in enumerate(results, 1):
+            if progress is not None and (done % 10 == 0 or done == len(jobs)):
+                progress(done, len(jobs))
 
 
 def _write_example(root: Path, spec: ShapesSpec, job: tuple[str, int]) -> None:

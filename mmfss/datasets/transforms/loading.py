@@ -42,7 +42,7 @@ class LoadFewShotImage(LoadImageFromFile):
         **kwargs: See :class:`mmcv.transforms.LoadImageFromFile`.
 
     Raises:
-        CorruptFileError: The file is cut off or no image.
+        CorruptFileError: When the file is cut off or no image.
     """
 
     def __init__(self, to_float32: bool = True, **kwargs) -> None:
@@ -83,7 +83,7 @@ class LoadFewShotAnnotations(LoadAnnotations):
         **kwargs: See :class:`mmseg.datasets.transforms.LoadAnnotations`.
 
     Raises:
-        CorruptFileError: The mask cannot be decoded.
+        CorruptFileError: When the mask cannot be decoded.
     """
 
     def __init__(self, with_base: bool = False, keep_ignore: bool = True, **kwargs) -> None:
@@ -131,7 +131,7 @@ class LoadBrightAnnotations(LoadAnnotations):
     Required keys: ``seg_map_path``, ``label_map`` (brightness -> label). Added keys: ``gt_seg_map`` (h, w) uint8.
 
     Raises:
-        CorruptFileError: The mask cannot be decoded.
+        CorruptFileError: When the mask cannot be decoded.
     """
 
     def _load_seg_map(self, results: dict) -> None:

@@ -13,7 +13,7 @@ from mmcv.transforms import BaseTransform
 
 from mmfss.registry import TRANSFORMS
 
-from ..protocols import Draw
+from ..protocols import KeyedRandom
 
 KINDS = ('mask', 'box', 'scribble', 'point')
 _STROKE_SIDE = 48  # a stroke is planned on a component shrunk to so many pixels
@@ -42,7 +42,7 @@ def draw_boxes(foreground: np.ndarray) -> np.ndarray:
     return drawn
 
 
-def draw_points(foreground: np.ndarray, draw: Draw, radius: int, min_share: float = 0) -> np.ndarray:
+def draw_points(foreground: np.ndarray, draw: KeyedRandom, radius: int, min_share: float = 0) -> np.ndarray:
     """A click inside each component, a disc of ``radius`` pixels that stays in it: (h, w) bool."""
     drawn = np.zeros_like(foreground)
     for box, part in components(foreground, min_share):
@@ -52,7 +52,7 @@ def draw_points(foreground: np.ndarray, draw: Draw, radius: int, min_share: floa
     return drawn
 
 
-def draw_scribbles(foreground: np.ndarray, draw: Draw, width: int, min_share: float = 0) -> np.ndarray:
+def draw_scribbles(foreground: np.ndarray, draw: KeyedRandom, width: int, min_share: float = 0) -> np.ndarray:
     """A stroke through each component, ``width`` pixels wide, that stays in it: (h, w) bool.
 
     It runs from a random place to the farthest one, along the middle of what it passes.
@@ -84,7 +84,7 @@ def _depth(part: np.ndarray) -> np.ndarray:
     return cv2.distanceTransform(np.pad(part.astype(np.uint8), 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
 
 
-def _inner_pixel(depth: np.ndarray, draw: Draw) -> tuple[int, int]:
+def _inner_pixel(depth: np.ndarray, draw: KeyedRandom) -> tuple[int, int]:
     """A random pixel at least half as deep as the deepest one."""
     inside = np.flatnonzero(depth >= depth.max() / 2)
     row, column = divmod(int(inside[draw.index(len(inside))]), depth.shape[1])
@@ -92,8 +92,10 @@ def _inner_pixel(depth: np.ndarray, draw: Draw) -> tuple[int, int]:
 
 
 def _middle_path(part: np.ndarray, start: tuple[int, int]) -> list[tuple[int, int]]:
-    """Dijkstra from ``start`` with steps that cost less the deeper they lie; the path to the farthest pixel reached
-    that is not at the very edge."""
+    """The path from ``start`` to the farthest pixel reached that is not at the very edge.
+
+    Dijkstra's, with steps that cost less the deeper they lie.
+    """
     depth = _depth(part)
     best, origin, queue = {start: 0.0}, {}, [(0.0, 0, start)]
     steps = {start: 0}
@@ -133,7 +135,7 @@ class WeakAnnotation(BaseTransform):
             clicks the specks that masks have beside their objects. Boxes are drawn of all. Defaults to 0.05.
 
     Raises:
-        ValueError: An unknown kind; or a query comes in, whose mask is the ground truth.
+        ValueError: When the kind is unknown, or the image is a query, whose mask is the ground truth.
     """
 
     def __init__(self, kind: str = 'box', width: int = 5, radius: int = 5, min_share: float = 0.05) -> None:
@@ -148,13 +150,13 @@ class WeakAnnotation(BaseTransform):
     def transform(self, results: dict) -> dict:
         if 'support_paths' in results:
             raise ValueError(
-                "WeakAnnotation is for supports: a query's mask is what scores are judged by. Take it out "
+                "WeakAnnotation is for supports: a query's mask is what predictions are scored with. Take it out "
                 'of `query_pipeline`.'
             )
         if self.kind == 'mask':
             return results
         seed = results.get('annotation_seed')
-        draw = Draw(int(np.random.randint(2**31)) if seed is None else seed, purpose=3)
+        draw = KeyedRandom(int(np.random.randint(2**31)) if seed is None else seed, purpose=3)
         labels = results['gt_seg_map']
         foreground = labels == 1
         if self.kind == 'box':

@@ -11,7 +11,7 @@ from mmengine.runner import BaseLoop
 
 from mmfss.registry import HOOKS
 from mmfss.utils.checkpoint_meta import base_learner_differences, meta_differences
-from mmfss.utils.weights import model_state, read_checkpoint, refusal, weight_differences
+from mmfss.utils.weights import model_state, read_checkpoint, refusal, taken_weights, weight_differences
 
 
 @HOOKS.register_module()
@@ -27,8 +27,8 @@ class CheckpointGuardHook(Hook):
         check_classes (bool): Refuse another fold or other classes. Switch it off to test across
             data sets, for example a model trained on COCO on PASCAL.
         ignore (Sequence[str]): Regular expressions of weight names that need not fit.
-        new (Sequence[str]): Likewise, of weights that a training may add to those it starts from;
-            a test never does without them.
+        new (Sequence[str]): Regular expressions of weight names that may be missing from the weights
+            a training starts from; a test needs them all.
     """
 
     priority = 'VERY_HIGH'
@@ -46,17 +46,19 @@ class CheckpointGuardHook(Hook):
         self.new = tuple(new)
 
     def before_run(self, runner) -> None:
-        """Before training: the base learner must know exactly this fold's base classes.
+        """Where the model starts from a base learner: it must know exactly this fold's base classes.
+
+        That is in training, and in the test of a method that learns nothing and has no checkpoint of its own.
 
         Raises:
             ValueError: When ``model.base_checkpoint`` was trained on other classes or folds.
         """
         path = runner.cfg.get('model', {}).get('base_checkpoint')
-        if path is None or not self.check_classes or not isinstance(runner._train_loop, BaseLoop):
+        starts = isinstance(runner._train_loop, BaseLoop) or (runner._load_from is None and not runner._resume)
+        if path is None or not self.check_classes or not starts:
             return
         theirs = read_checkpoint(path, hold=True).get('meta', {})  # the model loads it next
-        ours = runner.train_dataloader.dataset.metainfo
-        reasons = base_learner_differences(theirs, ours)
+        reasons = base_learner_differences(theirs, _dataset_meta(runner) or {})
         if reasons:
             raise ValueError(
                 refusal(
@@ -78,7 +80,8 @@ class CheckpointGuardHook(Hook):
         ours = _dataset_meta(runner)
         if self.check_weights:
             ignore = self.ignore + (self.new if isinstance(runner._train_loop, BaseLoop) else ())
-            reasons = weight_differences(model.state_dict(), model_state(checkpoint), ignore)
+            own, found = (taken_weights(model, state) for state in (model.state_dict(), model_state(checkpoint)))
+            reasons = weight_differences(own, found, ignore)
             if reasons:
                 shots = [side.get('shots') if side else None for side in (theirs, ours)]
                 if None not in shots and shots[0] != shots[1]:

@@ -171,11 +171,10 @@ def _file_name(sample: BaseDataElement) -> str:
 
 
 def _supports_of(data_batch: dict, position: int) -> list[tuple[np.ndarray, BaseDataElement]]:
-    """The K supports of one sample of a collated batch, in which both lists are [K][B], as RGB
-    images.
+    """The K supports of one sample of a collated batch, as RGB images.
 
-    They are taken from the network's input, not from disk: it is the view that their masks belong
-    to.
+    Both lists of the batch are [K][B]. The images come from the network's input, not from disk: it is the view that
+    their masks belong to.
     """
     images, samples = data_batch['inputs']['support'], data_batch['data_samples']['support']
     return [(to_rgb(images[k][position]), samples[k][position]) for k in range(len(samples))]

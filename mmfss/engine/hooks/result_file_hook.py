@@ -1,11 +1,10 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
-import os.path as osp
-
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmfss.evaluation import FewShotIoUMetric
 from mmfss.registry import HOOKS
+from mmfss.utils.configs import config_name
 from mmfss.version import __version__
 
 
@@ -26,7 +25,7 @@ class ResultFileHook(Hook):
         config = runner.cfg.filename
         checkpoint = getattr(runner, '_load_from', None)
         context = {
-            'config': osp.splitext(osp.basename(config))[0] if config else runner.experiment_name,
+            'config': config_name(config) if config else runner.experiment_name,
             'checkpoint': str(checkpoint) if checkpoint else None,
             'time': runner.timestamp,
             'mmfss_version': __version__,

@@ -141,7 +141,7 @@ class FewShotIoUMetric(BaseMetric):
             dict[str, float]: See the class.
 
         Raises:
-            ValueError: If there is no episode, or episodes were lost between the ranks.
+            ValueError: When there is no episode, or episodes were lost between the ranks.
         """
         rows = self._unique(results)
         rows = self._common_outputs(rows)
@@ -179,8 +179,7 @@ class FewShotIoUMetric(BaseMetric):
         return [rows[key] for key in sorted(rows)]
 
     def _common_outputs(self, rows: list) -> list:
-        """Keep the outputs that every episode has (they can only differ when ``outputs`` is
-        None)."""
+        """Keep the outputs that every episode has; they can only differ when ``outputs`` is None."""
         names = dict.fromkeys(name for row in rows for name in row['counts'])
         partial = [name for name in names if any(name not in row['counts'] for row in rows)]
         if partial:

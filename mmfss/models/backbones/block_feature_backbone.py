@@ -49,22 +49,22 @@ class BlockFeatureBackbone(BaseModule):
                       blocks=([r'layer2\.\d+'], [r'layer3\.\d+'], [r'layer4\.\d+']))
 
     Args:
-        backbone (dict): config of the backbone; its forward gives a tuple of feature maps.
-        blocks (Sequence[Sequence[str]]): for layer2, layer3 and layer4 the regular expressions that its blocks' module
+        backbone (dict): Config of the backbone; its forward gives a tuple of feature maps.
+        blocks (Sequence[Sequence[str]]): For layer2, layer3 and layer4 the regular expressions that its blocks' module
             names match in full (names as in ``named_modules()`` of the backbone).
-        out_indices (Sequence[int]): which three outputs of the backbone are layer2, layer3, layer4.
+        out_indices (Sequence[int]): Which three outputs of the backbone are layer2, layer3, layer4.
             Defaults to the last three.
-        norm_eval (bool): keep BatchNorm in eval mode while training (its statistics are good when the weights are
+        norm_eval (bool): Keep BatchNorm in eval mode while training (its statistics are good when the weights are
             pre-trained and batches small). Defaults to False.
-        frozen (bool): no gradients for any of its weights, BatchNorm in eval mode. Defaults to False.
-        compute_dtype (str, optional): run the backbone under autocast to 'bfloat16' or 'float16'; features come out as
+        frozen (bool): No gradients for any of its weights, BatchNorm in eval mode. Defaults to False.
+        compute_dtype (str, optional): Run the backbone under autocast to 'bfloat16' or 'float16'; features come out as
             float32. 'auto' is bfloat16 on devices that compute in it, where it is about three times as fast and exact
             enough for frozen features. Defaults to None: float32.
-        probe_size (int): side of the image that is run through once to learn channels. Defaults to 64.
-        init_cfg (dict, optional): initialisation config.
+        probe_size (int): Side of the image that is run through once to learn channels. Defaults to 64.
+        init_cfg (dict, optional): Initialisation config.
 
     Raises:
-        ValueError: when a pattern matches no module or the backbone has too few outputs.
+        ValueError: When a pattern matches no module or the backbone has too few outputs.
     """
 
     def __init__(
@@ -139,8 +139,8 @@ class BlockFeatureBackbone(BaseModule):
         """Initialise the backbone; pre-trained weights must be there and must fit.
 
         Raises:
-            FileNotFoundError: when the checkpoint file is missing.
-            RuntimeError: when weights of the backbone are missing in it.
+            FileNotFoundError: When the checkpoint file is missing.
+            RuntimeError: When weights of the backbone are missing in it.
         """
         check_init_cfg(self.backbone)
         super().init_weights()
@@ -160,15 +160,15 @@ class BlockFeatureBackbone(BaseModule):
         """Stage and block features. The whole backbone runs, whichever stages are asked for.
 
         Args:
-            x (Tensor): normalised images (N, 3, H, W).
-            stages (Sequence[str]): those to hand out.
-            blocks (bool): hand out the block features too. Defaults to True.
+            x (Tensor): Normalised images (N, 3, H, W).
+            stages (Sequence[str]): Those to hand out.
+            blocks (bool): Hand out the block features too. Defaults to True.
 
         Returns:
-            BackboneFeatures: the outputs of the named modules as blocks.
+            BackboneFeatures: The outputs of the named modules as blocks.
 
         Raises:
-            ValueError: when a stage is unknown, or block features are asked for and ``blocks`` names none.
+            ValueError: When a stage is unknown, or block features are asked for and ``blocks`` names none.
         """
         wanted_layers(stages, self.layers, f'BlockFeatureBackbone with out_indices={self.out_indices}')
         if blocks and not self.block_names:
@@ -196,7 +196,7 @@ class BlockFeatureBackbone(BaseModule):
         """layer4 alone: a layer3 map (N, C, h, w), such as a masked one -> (N, C', h', w').
 
         Raises:
-            ValueError: when the config does not say which modules it is.
+            ValueError: When the config does not say which modules it is.
         """
         if not self.last_stage_names:
             raise ValueError(

@@ -44,7 +44,7 @@ class BlockResNet(ResNet):
 
     Args:
         depth (int): 18, 34, 50, 101 or 152.
-        **kwargs: those of :class:`mmseg.models.backbones.ResNet`; four stages are required, plugins and deformable
+        **kwargs: Those of :class:`mmseg.models.backbones.ResNet`; four stages are required, plugins and deformable
             convolutions have no place in a residual sum and are refused.
     """
 
@@ -82,12 +82,12 @@ class BlockResNet(ResNet):
         """Stage and block features.
 
         Args:
-            x (Tensor): normalised images (N, 3, H, W).
-            stages (Sequence[str]): those to hand out, of 'layer1' to 'layer4'; nothing behind the last one is computed.
-            blocks (bool): hand out the block features of layer2 to the last stage too. Defaults to True.
+            x (Tensor): Normalised images (N, 3, H, W).
+            stages (Sequence[str]): Those to hand out, of 'layer1' to 'layer4'; nothing behind the last one is computed.
+            blocks (bool): Hand out the block features of layer2 to the last stage too. Defaults to True.
 
         Returns:
-            BackboneFeatures: stages after their last ReLU, blocks before it.
+            BackboneFeatures: Stages after their last ReLU, blocks before it.
         """
         layers = wanted_layers(stages, ('layer1', 'layer2', 'layer3', 'layer4'), type(self).__name__)
         x = self.stem(x) if self.deep_stem else self.relu(self.norm1(self.conv1(x)))

@@ -8,12 +8,12 @@ def wanted_layers(stages: Sequence[str], known: Sequence[str], backbone: str) ->
     """The layers up to the last stage asked for.
 
     Args:
-        stages (Sequence[str]): names of the stages that are wanted.
-        known (Sequence[str]): all layers of the backbone, in the order of computation.
-        backbone (str): its name, for the message.
+        stages (Sequence[str]): Names of the stages that are wanted.
+        known (Sequence[str]): All layers of the backbone, in the order of computation.
+        backbone (str): Its name, for the message.
 
     Raises:
-        ValueError: when a stage is unknown.
+        ValueError: When a stage is unknown.
     """
     if unknown := [stage for stage in stages if stage not in known]:
         raise ValueError(f'{backbone} has no stage {unknown}; it has {list(known)}')

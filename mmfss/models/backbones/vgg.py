@@ -32,9 +32,9 @@ class BlockVGG(BaseModule):
     ``layer0`` to ``layer3`` end with a pool of ceil mode, ``layer4`` has none: 473 -> 237 -> 119 -> 60 -> 30 -> 30.
 
     Args:
-        widths (Sequence[int]): channels of the five blocks; smaller ones make a network for tests.
-        norm_eval (bool): keep BatchNorm in eval mode while training. Defaults to False.
-        init_cfg (dict, optional): initialisation config.
+        widths (Sequence[int]): Channels of the five blocks; smaller ones make a network for tests.
+        norm_eval (bool): Keep BatchNorm in eval mode while training. Defaults to False.
+        init_cfg (dict, optional): Initialisation config.
     """
 
     def __init__(
@@ -77,12 +77,12 @@ class BlockVGG(BaseModule):
         """Stage and block features.
 
         Args:
-            x (Tensor): normalised images (N, 3, H, W).
-            stages (Sequence[str]): those to hand out, of 'layer0' to 'layer4'; nothing behind the last one is computed.
-            blocks (bool): hand out the block features too. Defaults to True.
+            x (Tensor): Normalised images (N, 3, H, W).
+            stages (Sequence[str]): Those to hand out, of 'layer0' to 'layer4'; nothing behind the last one is computed.
+            blocks (bool): Hand out the block features too. Defaults to True.
 
         Returns:
-            BackboneFeatures: blocks: the three convs of block 4 (as 'layer2'), the three of block 5 (as 'layer3'), both
+            BackboneFeatures: Blocks: the three convs of block 4 (as 'layer2'), the three of block 5 (as 'layer3'), both
             before BatchNorm, and layer4's output.
         """
         layers = wanted_layers(stages, tuple(f'layer{i}' for i in range(5)), type(self).__name__)

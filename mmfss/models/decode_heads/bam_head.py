@@ -35,12 +35,12 @@ class BAMHead(BaseMetaHead):
 
     Args:
         channels (int): C, channels of the reduced features and the decoder. Defaults to 256.
-        shot_weighting (dict, optional): arguments of :class:`mmfss.models.layers.ShotWeighting`, such as
+        shot_weighting (dict, optional): Arguments of :class:`mmfss.models.layers.ShotWeighting`, such as
             ``dict(shots=5)``; None weights the shots of prototype and prior equally. Defaults to None.
-        dilations (Sequence[int]): of the ASPP. Defaults to (6, 12, 18).
-        widths (Mapping[str, int], optional): channels of each part of the merged feature behind the query, in order;
+        dilations (Sequence[int]): Of the ASPP. Defaults to (6, 12, 18).
+        widths (Mapping[str, int], optional): Channels of each part of the merged feature behind the query, in order;
             for methods that extend this one. Defaults to prototype and prior.
-        **kwargs: see :class:`BaseMetaHead`.
+        **kwargs: See :class:`BaseMetaHead`.
     """
 
     query_stages = STAGES
@@ -104,8 +104,8 @@ class BAMHead(BaseMetaHead):
         """The parts of the merged feature, before their concatenation.
 
         Args:
-            features (BackboneFeatures): of B queries.
-            bank (SupportBank): of the B episodes.
+            features (BackboneFeatures): Of B queries.
+            bank (SupportBank): Of the B episodes.
 
         Returns:
             dict[str, Tensor]: ``query`` (B, C, h, w) and, as far as they are built, ``prototype`` (B, C, 1, 1) and

@@ -24,8 +24,8 @@ class MetaOutput:
     Attributes:
         logits (Tensor): (B, 2, h, w), background and foreground; at feature size as a rule, at image size where shots
             vote there.
-        adjustment (Tensor, optional): adjustment factor psi, (B, 1, 1, 1), for heads that estimate one.
-        auxiliary (dict[str, Tensor]): further maps that the head's own :meth:`BaseMetaHead.loss` reads.
+        adjustment (Tensor, optional): Adjustment factor psi, (B, 1, 1, 1), for heads that estimate one.
+        auxiliary (dict[str, Tensor]): Further maps that the head's own :meth:`BaseMetaHead.loss` reads.
     """
 
     logits: Tensor
@@ -45,15 +45,15 @@ class BaseMetaHead(BaseModule, metaclass=ABCMeta):
     methods has a default that suits a head which needs nothing special.
 
     Args:
-        in_channels (Mapping[str, int], optional): stage -> channels. The segmentor fills this in from its backbone.
-        num_blocks (Mapping[str, int], optional): stage -> number of its block features; filled in likewise.
-        init_cfg (dict, optional): initialisation config.
+        in_channels (Mapping[str, int], optional): Stage -> channels. The segmentor fills this in from its backbone.
+        num_blocks (Mapping[str, int], optional): Stage -> number of its block features; filled in likewise.
+        init_cfg (dict, optional): Initialisation config.
 
     Attributes:
-        query_stages (Sequence[str]): stages of a query that :meth:`forward` reads; 'layer1' is possible too.
-        support_stages (Sequence[str]): stages of a support that :meth:`encode_support` reads; 'masked_layer4' is layer4
+        query_stages (Sequence[str]): Stages of a query that :meth:`forward` reads; 'layer1' is possible too.
+        support_stages (Sequence[str]): Stages of a support that :meth:`encode_support` reads; 'masked_layer4' is layer4
             computed on layer3 times the foreground.
-        uses_blocks (bool): whether the block features are read.
+        uses_blocks (bool): Whether the block features are read.
         fixed_shots (int, optional): K where the weights were learnt for one number of supports; None: any number.
     """
 
@@ -76,12 +76,12 @@ class BaseMetaHead(BaseModule, metaclass=ABCMeta):
         """What each support contributes, each for itself.
 
         Args:
-            features (BackboneFeatures): of N = B*K support images.
+            features (BackboneFeatures): Of N = B*K support images.
             labels (Tensor): (N, 1, H, W) at image size: 1 foreground, 0 background, 255 neither (void, padding).
                 ``foreground(labels)`` is the mask of {0., 1.} that most methods want.
 
         Returns:
-            dict[str, Tensor]: tensors (N, ...); the segmentor gives them their shape (B, K, ...) in a SupportBank.
+            dict[str, Tensor]: Tensors (N, ...); the segmentor gives them their shape (B, K, ...) in a SupportBank.
         """
 
     @abstractmethod
@@ -89,19 +89,19 @@ class BaseMetaHead(BaseModule, metaclass=ABCMeta):
         """Segment queries.
 
         Args:
-            features (BackboneFeatures): of B query images; ``padding`` (B, 1, H, W) says which pixels are no photograph
+            features (BackboneFeatures): Of B query images; ``padding`` (B, 1, H, W) says which pixels are no photograph
                 and ``image_size`` how large the images are.
-            bank (SupportBank): of the B episodes, K shots each, holding this head's tensors, finished.
+            bank (SupportBank): Of the B episodes, K shots each, holding this head's tensors, finished.
 
         Returns:
-            MetaOutput: logits (B, 2, h, w).
+            MetaOutput: Logits (B, 2, h, w).
         """
 
     def finish(self, bank: SupportBank) -> SupportBank:
         """Once a class, after all its shots are joined: clusters, keys and values, a fitted classifier.
 
         Args:
-            bank (SupportBank): of B episodes, with this head's tensors (B, K, ...).
+            bank (SupportBank): Of B episodes, with this head's tensors (B, K, ...).
 
         Returns:
             SupportBank: ``bank.with_summary({name: (B, ...)})``, or the bank as it is, the default.
@@ -118,10 +118,10 @@ class BaseMetaHead(BaseModule, metaclass=ABCMeta):
         """Training losses of this head.
 
         Args:
-            output (MetaOutput): of :meth:`forward`.
-            bank (SupportBank): of the same B episodes.
-            data_samples (Sequence[SegDataSample]): the queries' annotations: ``gt_sem_seg`` 0, 1, 255 at image size.
-            loss_decode (Callable): the config's pixel loss: (scores, labels, ignore_index=255) -> scalar.
+            output (MetaOutput): Of :meth:`forward`.
+            bank (SupportBank): Of the same B episodes.
+            data_samples (Sequence[SegDataSample]): The queries' annotations: ``gt_sem_seg`` 0, 1, 255 at image size.
+            loss_decode (Callable): The config's pixel loss: (scores, labels, ignore_index=255) -> scalar.
 
         Returns:
             dict[str, Tensor]: 'loss_...' -> scalar, with 'loss_final' for the logits; the default has nothing else.

@@ -33,19 +33,19 @@ class MSANetHead(BAMHead):
 
     Args:
         channels (int): C, channels of the reduced features and the decoder. Defaults to 256.
-        similarity_channels (int): channels of the squeezed similarity maps. Defaults to 64.
-        parts (Sequence[str]): the guidance to build, of 'prototype', 'similarity', 'prior', 'attention'; what is left
+        similarity_channels (int): Channels of the squeezed similarity maps. Defaults to 64.
+        parts (Sequence[str]): The guidance to build, of 'prototype', 'similarity', 'prior', 'attention'; what is left
             out costs no parameters and no time (the paper's Table 3). Defaults to all four.
-        block_groups (Sequence[int]): the layers (2, 3, 4) whose blocks are compared (the paper's Figure 6).
-        last_shot_groups (Sequence[int]): layers whose similarity maps come from the last shot alone. The released code
+        block_groups (Sequence[int]): The layers (2, 3, 4) whose blocks are compared (the paper's Figure 6).
+        last_shot_groups (Sequence[int]): Layers whose similarity maps come from the last shot alone. The released code
             does so on VGG16 with block 4, a slip: ``(2, )`` reproduces its 5-shot VGG16 weights. Defaults to none: the
             mean over shots everywhere.
-        squeezing (str): which support pixels a similarity map uses: 'released' (mask value at least its positive mean)
+        squeezing (str): Which support pixels a similarity map uses: 'released' (mask value at least its positive mean)
             or 'paper' (Eq. 4). Defaults to 'released'.
-        **kwargs: see :class:`BAMHead` (``shot_weighting``, ``dilations``).
+        **kwargs: See :class:`BAMHead` (``shot_weighting``, ``dilations``).
 
     Raises:
-        ValueError: for an unknown part, block group or squeezing, or last_shot_groups that are not compared.
+        ValueError: When a part, block group or squeezing is unknown, or last_shot_groups are not compared.
     """
 
     support_stages = STAGES

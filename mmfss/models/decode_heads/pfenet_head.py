@@ -24,10 +24,10 @@ class PFENetHead(BaseMetaHead):
 
     Args:
         channels (int): C, channels of the reduced features. Defaults to 256.
-        bins (Sequence[float]): scales, see :class:`mmfss.models.layers.feature_enrichment.FeatureEnrichment`. Defaults
+        bins (Sequence[float]): Scales, see :class:`mmfss.models.layers.feature_enrichment.FeatureEnrichment`. Defaults
             to the released ones of PASCAL-5i; COCO-20i has (1.0, 0.5, 0.25, 0.125).
-        auxiliary_weight (float): of the mean loss over the scales' own logits. Defaults to 1.
-        **kwargs: see :class:`BaseMetaHead`.
+        auxiliary_weight (float): Of the mean loss over the scales' own logits. Defaults to 1.
+        **kwargs: See :class:`BaseMetaHead`.
     """
 
     query_stages = STAGES

@@ -16,8 +16,8 @@ class PriorMaskHead(BaseMetaHead):
     """Foreground is where the prior mask (PFENet, Tian et al. 2020; mean over shots) exceeds a threshold.
 
     Args:
-        threshold (float): of the prior mask, 0..1. Defaults to 0.5.
-        **kwargs: see :class:`BaseMetaHead`.
+        threshold (float): Of the prior mask, 0..1. Defaults to 0.5.
+        **kwargs: See :class:`BaseMetaHead`.
     """
 
     query_stages = support_stages = ('layer4',)

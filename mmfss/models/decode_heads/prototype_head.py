@@ -22,8 +22,8 @@ class PrototypeHead(BaseMetaHead):
     labelled 255 (void, padding) are in neither mean.
 
     Args:
-        stages (Sequence[int]): layers used, of 2, 3, 4. Defaults to (3, 4).
-        **kwargs: see :class:`BaseMetaHead`.
+        stages (Sequence[int]): Layers used, of 2, 3, 4. Defaults to (3, 4).
+        **kwargs: See :class:`BaseMetaHead`.
     """
 
     def __init__(self, stages: Sequence[int] = (3, 4), **kwargs):

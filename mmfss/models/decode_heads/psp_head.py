@@ -16,8 +16,8 @@ class NarrowPSPHead(MMSegPSPHead):
     input (VGG16: 128) and the bottleneck always 512.
 
     Args:
-        pyramid_channels (int): channels of each pyramid branch.
-        **kwargs: those of :class:`mmseg.models.decode_heads.PSPHead`.
+        pyramid_channels (int): Channels of each pyramid branch.
+        **kwargs: Those of :class:`mmseg.models.decode_heads.PSPHead`.
     """
 
     def __init__(self, pyramid_channels: int, **kwargs):

@@ -2,7 +2,7 @@
 from .adjustment import gram_matrix, scene_difference
 from .aspp import MetaDecoder, PlainASPP
 from .guided_attention import GuidedAttention
-from .masks import background, decided, foreground, mask_pyramid, resize
+from .masks import agree_with_argmax, background, foreground, mask_pyramid, resize
 from .multi_similarity import encode_block, similarity_map
 from .prior_mask import encode_prior, prior_mask
 from .prototype import masked_average
@@ -16,7 +16,7 @@ __all__ = [
     'ShotWeighting',
     'background',
     'concat_stages',
-    'decided',
+    'agree_with_argmax',
     'encode_block',
     'encode_prior',
     'equal_weights',

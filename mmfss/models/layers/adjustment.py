@@ -13,7 +13,7 @@ def gram_matrix(features: Tensor) -> Tensor:
     """Normalised Gram matrix of a feature map.
 
     Args:
-        features (Tensor): low-level stage feature (N, C, h, w).
+        features (Tensor): Low-level stage feature (N, C, h, w).
 
     Returns:
         Tensor: (N, C, C), cosine similarity of the channels.

@@ -26,7 +26,7 @@ class PlainASPP(nn.Module):
 
     Args:
         channels (int): C, channels in and of each branch.
-        dilations (Sequence[int]): of the 3x3 branches. Defaults to (6, 12, 18).
+        dilations (Sequence[int]): Of the 3x3 branches. Defaults to (6, 12, 18).
     """
 
     def __init__(self, channels: int, dilations: Sequence[int] = (6, 12, 18)):
@@ -52,8 +52,8 @@ class MetaDecoder(nn.Module):
 
     Args:
         channels (int): C, channels of the merged feature and all hidden layers.
-        dilations (Sequence[int]): of the ASPP. Defaults to (6, 12, 18).
-        dropout (float): channel dropout before the classifier. Defaults to 0.1.
+        dilations (Sequence[int]): Of the ASPP. Defaults to (6, 12, 18).
+        dropout (float): Channel dropout before the classifier. Defaults to 0.1.
     """
 
     def __init__(self, channels: int, dilations: Sequence[int] = (6, 12, 18), dropout: float = 0.1):

@@ -9,7 +9,7 @@ def classifier(channels: int, dropout: float = 0.1) -> nn.Sequential:
 
     Args:
         channels (int): C, channels in and in between.
-        dropout (float): probability. Defaults to 0.1.
+        dropout (float): Probability. Defaults to 0.1.
     """
     return nn.Sequential(
         nn.Conv2d(channels, channels, 3, padding=1, bias=False),

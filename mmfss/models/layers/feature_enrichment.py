@@ -24,11 +24,11 @@ class FeatureEnrichment(nn.Module):
 
     Args:
         channels (int): C, channels of the query, of each scale and of the result.
-        bins (Sequence[float]): side of each scale: a whole number above 1 is a side in pixels, which may enlarge a
+        bins (Sequence[float]): Side of each scale: a whole number above 1 is a side in pixels, which may enlarge a
             small map; a share of 1 at most is one of the map's height.
 
     Raises:
-        ValueError: when there is no bin, or one that is not positive.
+        ValueError: When there is no bin, or one that is not positive.
     """
 
     def __init__(self, channels: int, bins: Sequence[float]):
@@ -51,14 +51,14 @@ class FeatureEnrichment(nn.Module):
 
         Args:
             guided (Tensor): [query, guide], (B, 2 C, h, w).
-            probability (Tensor): where the class may be, such as the prior mask, (B, 1, h, w).
+            probability (Tensor): Where the class may be, such as the prior mask, (B, 1, h, w).
 
         Returns:
-            tuple[Tensor, list[Tensor]]: enriched feature (B, C, h, w), auxiliary logits (B, 2, b, b) of each scale.
+            tuple[Tensor, list[Tensor]]: Enriched feature (B, C, h, w), auxiliary logits (B, 2, b, b) of each scale.
         """
         size, outputs, logits = guided.shape[-2:], [], []
         for level, bin_ in enumerate(self.bins):
-            side = int(size[0] * bin_) if bin_ <= 1 else int(bin_)
+            side = max(int(size[0] * bin_), 1) if bin_ <= 1 else int(bin_)
             pooled = torch.cat([adaptive_average(guided, side), resize(probability, (side, side))], dim=1)
             x = self.merge[level](pooled)  # (B, C, b, b)
             if level:

@@ -11,9 +11,9 @@ def generalized_labels(final: Tensor, base_logits: Tensor, threshold: float = 0.
     """One label map of the ensemble's and the base learner's scores.
 
     Args:
-        final (Tensor): scores of background and the novel class, (B, 2, H, W).
-        base_logits (Tensor): of background and base classes, (B, 1 + N_base, H, W).
-        threshold (float): the novel class is where the softmax of ``final`` gives it more. ``final`` holds scores
+        final (Tensor): Scores of background and the novel class, (B, 2, H, W).
+        base_logits (Tensor): Of background and base classes, (B, 1 + N_base, H, W).
+        threshold (float): The novel class is where the softmax of ``final`` gives it more. ``final`` holds scores
             and no logits; the released code applies softmax to it all the same. Defaults to 0.9.
         merge (str): 'final': the novel class goes before base classes (the released config's Eq. 18); 'base': the other
             way round (Eq. S1). Defaults to 'final'.
@@ -22,7 +22,7 @@ def generalized_labels(final: Tensor, base_logits: Tensor, threshold: float = 0.
         Tensor: (B, H, W) int64: 0 background, 1..N_base base classes, N_base + 1 the novel class.
 
     Raises:
-        ValueError: for another ``merge``.
+        ValueError: When ``merge`` is unknown.
     """
     if merge not in MERGES:
         raise ValueError(f"merge='{merge}': choose from {MERGES}")

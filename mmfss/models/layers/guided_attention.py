@@ -14,7 +14,7 @@ class GuidedAttention(nn.Module):
 
     Args:
         channels (int): C, channels in and out.
-        dropout (float): probability. Defaults to 0.5.
+        dropout (float): Probability. Defaults to 0.5.
     """
 
     def __init__(self, channels: int, dropout: float = 0.5):
@@ -31,8 +31,8 @@ class GuidedAttention(nn.Module):
         """Attention map of each support.
 
         Args:
-            features (Tensor): reduced support features (N, C, h, w).
-            mask (Tensor): foreground (N, 1, H, W), resized by nearest neighbour to (h, w).
+            features (Tensor): Reduced support features (N, C, h, w).
+            mask (Tensor): Foreground (N, 1, H, W), resized by nearest neighbour to (h, w).
 
         Returns:
             Tensor: (N, C, h, w).

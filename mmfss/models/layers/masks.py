@@ -34,7 +34,7 @@ def resize_nearest(x: Tensor, size: Sequence[int]) -> Tensor:
     return nearest(x, size) if exporting() else F.interpolate(x, tuple(size), mode='nearest')
 
 
-def decided(probability: Tensor, scores: Tensor) -> Tensor:
+def agree_with_argmax(probability: Tensor, scores: Tensor) -> Tensor:
     """Probabilities (B, ...) on the side of 0.5 that scores (B, 2, ...) are on, ties and rounding included.
 
     A tie is background, as ``argmax`` has it: a threshold of 0.5 then gives exactly the mask of an evaluation.
@@ -47,12 +47,12 @@ def mask_pyramid(mask: Tensor, through: Iterable[tuple[int, int]], sizes: Iterab
     """Resize a mask step by step, each size from the previous result (MSANet's released code).
 
     Args:
-        mask (Tensor): foreground (N, 1, H, W).
-        through (Iterable[tuple[int, int]]): sizes passed on the way, whose results are not kept.
-        sizes (Iterable[tuple[int, int]]): the size of each block feature, in order.
+        mask (Tensor): Foreground (N, 1, H, W).
+        through (Iterable[tuple[int, int]]): Sizes passed on the way, whose results are not kept.
+        sizes (Iterable[tuple[int, int]]): The size of each block feature, in order.
 
     Returns:
-        list[Tensor]: one soft mask (N, 1, h, w) for each of ``sizes``.
+        list[Tensor]: One soft mask (N, 1, h, w) for each of ``sizes``.
     """
     for size in through:
         mask = resize(mask, size)
@@ -79,7 +79,7 @@ def gather_kept(features: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
         keep (Tensor): bool (N, L).
 
     Returns:
-        tuple[Tensor, Tensor]: vectors (N, C, M) and which of them are real, bool (N, M); M >= 1.
+        tuple[Tensor, Tensor]: Vectors (N, C, M) and which of them are real, bool (N, M); M >= 1.
     """
     index = first_kept(keep) if exporting() else _kept_first(keep)  # (N, M)
     valid = keep.gather(1, index)  # (N, M)

@@ -43,9 +43,9 @@ def encode_block(features: Tensor, mask: Tensor, squeezing: str = 'released') ->
     """What a support contributes to one similarity map.
 
     Args:
-        features (Tensor): a block feature of the supports, (N, C, h, w).
-        mask (Tensor): soft foreground at the same size, (N, 1, h, w).
-        squeezing (str): which support pixels are kept, 'released' or 'paper' (Eq. 4).
+        features (Tensor): A block feature of the supports, (N, C, h, w).
+        mask (Tensor): Soft foreground at the same size, (N, 1, h, w).
+        squeezing (str): Which support pixels are kept, 'released' or 'paper' (Eq. 4).
 
     Returns:
         dict[str, Tensor]: ``vectors`` (N, C, M), the kept pixels at unit length; ``weight`` (N, M), one over their
@@ -62,7 +62,7 @@ def similarity_map(query: Tensor, support: Mapping[str, Tensor]) -> Tensor:
     """Mean positive cosine similarity of each query pixel with the kept support pixels, mean over shots (Eq. 5).
 
     Args:
-        query (Tensor): the block feature of the queries, (B, C, h, w).
+        query (Tensor): The block feature of the queries, (B, C, h, w).
         support (Mapping[str, Tensor]): :func:`encode_block`'s tensors with (B, K) in front.
 
     Returns:

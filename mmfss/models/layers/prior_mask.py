@@ -22,7 +22,7 @@ def encode_prior(features: Tensor, mask: Tensor) -> dict[str, Tensor]:
 
     Args:
         features (Tensor): layer4 output of the supports, (N, C, h, w).
-        mask (Tensor): foreground (N, 1, H, W).
+        mask (Tensor): Foreground (N, 1, H, W).
 
     Returns:
         dict[str, Tensor]: ``vectors`` (N, C, M): support features times the soft mask where it is positive;

@@ -16,7 +16,7 @@ def masked_average(features: Tensor, mask: Tensor) -> Tensor:
 
     Args:
         features (Tensor): (N, C, h, w).
-        mask (Tensor): foreground (N, 1, H, W), resized bilinearly to (h, w) with its soft values kept.
+        mask (Tensor): Foreground (N, 1, H, W), resized bilinearly to (h, w) with its soft values kept.
 
     Returns:
         Tensor: (N, C); zeros for an empty mask.

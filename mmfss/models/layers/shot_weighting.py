@@ -13,9 +13,9 @@ class ShotWeighting(nn.Module):
 
     Args:
         shots (int): K that the weights are learnt for. Supports of another number are weighted equally.
-        hidden (int): channels between the convs; 0 makes one bias-free conv K -> K that starts with 1 / K everywhere
+        hidden (int): Channels between the convs; 0 makes one bias-free conv K -> K that starts with 1 / K everywhere
             (BAM's ``kshot_trans_dim = 0``, in no published config). Defaults to 2.
-        restore_order (bool): give each weight to the shot whose difference it was computed from. Defaults to False.
+        restore_order (bool): Give each weight to the shot whose difference it was computed from. Defaults to False.
     """
 
     def __init__(self, shots: int, hidden: int = 2, restore_order: bool = False):

@@ -18,11 +18,11 @@ def chunked_correlation(query: Tensor, support: Tensor, reduce: Callable[[Tensor
     Args:
         query (Tensor): (B, C, N).
         support (Tensor): (B, K, C, M).
-        reduce (Callable): gets the products (B, n, K, M) of a slice of n query positions and the slice; returns
+        reduce (Callable): Gets the products (B, n, K, M) of a slice of n query positions and the slice; returns
             (B, n, ...).
 
     Returns:
-        Tensor: the reduced slices joined, (B, N, ...).
+        Tensor: The reduced slices joined, (B, N, ...).
     """
     B, K, C, M = support.shape
     flat = support.transpose(1, 2).reshape(B, C, K * M)

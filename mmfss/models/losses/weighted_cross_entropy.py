@@ -17,12 +17,12 @@ class WeightedCrossEntropyLoss(nn.Module):
     mmseg's CrossEntropyLoss takes class weights too, but its average fails on label maps with ignored pixels.
 
     Args:
-        class_weight (Sequence[float]): weight of each class; background and foreground for a meta head.
-        loss_weight (float): factor of the loss. Defaults to 1.
-        loss_name (str): as in mmseg: it enters the total when it starts with 'loss_'. Defaults to 'loss_ce'.
+        class_weight (Sequence[float]): Weight of each class; background and foreground for a meta head.
+        loss_weight (float): Factor of the loss. Defaults to 1.
+        loss_name (str): As in mmseg: it enters the total when it starts with 'loss_'. Defaults to 'loss_ce'.
 
     Raises:
-        ValueError: for a weight that is not positive.
+        ValueError: When a weight is not positive.
     """
 
     def __init__(self, class_weight: Sequence[float], loss_weight: float = 1.0, loss_name: str = 'loss_ce'):

@@ -11,7 +11,7 @@ from mmfss.utils.precision import without_autocast
 
 from ..decode_heads import MetaOutput
 from ..decode_heads.base_meta_head import IGNORE, stack_labels
-from ..layers import decided, resize
+from ..layers import agree_with_argmax, resize
 from .few_shot_segmentor import FewShotSegmentor
 
 
@@ -30,10 +30,10 @@ class BaseLearnerEnsemble(FewShotSegmentor):
     are shared.
 
     Args:
-        base_head (dict): config of the base learner's head (mmseg's PSPHead); ``num_classes`` is 1 + base classes.
-        log_base_loss (bool): report the frozen base learner's loss in training as ``base_ce``. It has no gradient.
+        base_head (dict): Config of the base learner's head (mmseg's PSPHead); ``num_classes`` is 1 + base classes.
+        log_base_loss (bool): Report the frozen base learner's loss in training as ``base_ce``. It has no gradient.
             Defaults to False.
-        **kwargs: see :class:`FewShotSegmentor`.
+        **kwargs: See :class:`FewShotSegmentor`.
     """
 
     needed_query_stages = STAGES  # the base learner reads them, whatever the meta head does
@@ -58,8 +58,8 @@ class BaseLearnerEnsemble(FewShotSegmentor):
         """The ensemble of meta learner and base learner.
 
         Args:
-            output (MetaOutput): of the meta head, with an adjustment factor.
-            features (BackboneFeatures): of B queries.
+            output (MetaOutput): Of the meta head, with an adjustment factor.
+            features (BackboneFeatures): Of B queries.
             own_class (Tensor, optional): (B,) index of the episode's class among the base classes, -1 for none.
                 Training leaves it out of what the base learner calls base classes.
 
@@ -68,7 +68,7 @@ class BaseLearnerEnsemble(FewShotSegmentor):
             ``base`` (B, 1 + N_base, h, w) logits.
 
         Raises:
-            TypeError: when the meta head estimates no adjustment factor.
+            TypeError: When the meta head estimates no adjustment factor.
         """
         if output.adjustment is None:
             raise TypeError(
@@ -113,7 +113,7 @@ class BaseLearnerEnsemble(FewShotSegmentor):
         """
         raised = final - final.amin(1, keepdim=True).clamp(max=0)
         share = raised[:, 1] / raised.sum(1).clamp(min=torch.finfo(final.dtype).tiny)
-        return decided(share, final)
+        return agree_with_argmax(share, final)
 
     def _ensemble(self, meta_logits: Tensor, psi: Tensor, base_foreground: Tensor) -> Tensor:
         """``final`` (B, 2, h, w) from (B, 2, h, w), (B, 1, 1, 1) and (B, 1, h, w)."""

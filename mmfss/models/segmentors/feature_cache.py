@@ -15,8 +15,8 @@ def digests(request: object, *batches: Tensor) -> list[bytes]:
     """A key for each item of a batch, from the content of its tensors.
 
     Args:
-        request (object): what is computed of them, such as the names of stages; enters every key by its ``repr``.
-        *batches (Tensor): each (N, ...); item i of all of them makes key i, along with shape and precision.
+        request (object): What is computed of them, such as the names of stages; enters every key by its ``repr``.
+        *batches (Tensor): Each (N, ...); item i of all of them makes key i, along with shape and precision.
     """
     keys = [hashlib.blake2b(repr(request).encode(), digest_size=16) for _ in batches[0]]
     for batch in batches:
@@ -36,8 +36,8 @@ class FeatureCache:
     cache.
 
     Args:
-        backbone (nn.Module): the frozen backbone, in eval mode.
-        gigabytes (float): features kept at most, on the device where they were computed.
+        backbone (nn.Module): The frozen backbone, in eval mode.
+        gigabytes (float): Features kept at most, on the device where they were computed.
     """
 
     def __init__(self, backbone: nn.Module, gigabytes: float):
@@ -51,8 +51,8 @@ class FeatureCache:
         """Features of a batch.
 
         Args:
-            keys (Sequence[bytes]): of its N items, see :func:`digests`.
-            compute (Callable): gets the indices of items whose features are not kept and computes them.
+            keys (Sequence[bytes]): Of its N items, see :func:`digests`.
+            compute (Callable): Gets the indices of items whose features are not kept and computes them.
         """
         self._drop_if_weights_changed()
         new = {key: i for i, key in enumerate(keys) if key not in self._entries}

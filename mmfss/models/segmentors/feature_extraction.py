@@ -20,10 +20,10 @@ class FeatureExtraction:
     """The part of a segmentor that runs backbone and neck.
 
     Attributes:
-        backbone, neck (nn.Module): see :class:`FewShotSegmentor`; the neck may be missing.
-        freeze_backbone, norm_eval (bool): likewise.
-        feature_cache (FeatureCache, optional): used in evaluation.
-        needed_query_stages (Sequence[str]): stages that the segmentor itself reads of a query.
+        backbone, neck (nn.Module): See :class:`FewShotSegmentor`; the neck may be missing.
+        freeze_backbone, norm_eval (bool): Likewise.
+        feature_cache (FeatureCache, optional): Used in evaluation.
+        needed_query_stages (Sequence[str]): Stages that the segmentor itself reads of a query.
     """
 
     needed_query_stages: Sequence[str] = ()
@@ -52,7 +52,7 @@ class FeatureExtraction:
         """Features of queries; in evaluation float32, whatever autocast says.
 
         Args:
-            inputs (Tensor): normalised images (B, 3, H, W).
+            inputs (Tensor): Normalised images (B, 3, H, W).
             padding (Tensor, optional): bool (B, H, W), True where an image holds no photograph. Defaults to nowhere.
             episode_seed (Tensor, optional): int64 (B,), for heads that draw. Defaults to zeros.
         """
@@ -64,7 +64,7 @@ class FeatureExtraction:
         """Features of supports, with 'masked_layer4' where a head asks for it.
 
         Args:
-            images (Tensor): normalised images (N, 3, H, W).
+            images (Tensor): Normalised images (N, 3, H, W).
             labels (Tensor): (N, 1, H, W), 0, 1, 255.
             episode_seed (Tensor, optional): int64 (N,).
         """

@@ -16,7 +16,7 @@ from mmfss.utils.precision import after_backbone
 from mmfss.utils.weights import load_base_learner
 
 from ..decode_heads import BaseMetaHead, MetaOutput
-from ..layers import decided, resize
+from ..layers import agree_with_argmax, resize
 from .feature_cache import FeatureCache
 from .feature_extraction import FeatureExtraction
 from .sliding import check_test_cfg, slide
@@ -32,26 +32,26 @@ class FewShotSegmentor(FeatureExtraction, BaseSegmentor):
         scores = model.segment(model.extract_feat(query), bank)
 
     Args:
-        backbone (dict): config of a backbone with ``extract_blocks`` (BlockResNet, BlockVGG, BlockFeatureBackbone).
-        decode_head (dict): config of a meta head; ``in_channels`` and ``num_blocks`` are filled in from the backbone.
-        neck (dict, optional): config of a module that makes one map of the tuple of stages; heads find it as
+        backbone (dict): Config of a backbone with ``extract_blocks`` (BlockResNet, BlockVGG, BlockFeatureBackbone).
+        decode_head (dict): Config of a meta head; ``in_channels`` and ``num_blocks`` are filled in from the backbone.
+        neck (dict, optional): Config of a module that makes one map of the tuple of stages; heads find it as
             ``features.neck``. It is frozen and trained along with the backbone. Defaults to None.
-        comparison_heads (dict[str, dict], optional): further meta heads without weights by name, run beside the method
+        comparison_heads (dict[str, dict], optional): Further meta heads without weights by name, run beside the method
             in 'predict' mode only, so that its floors are measured on the same episodes. Defaults to None.
-        loss_decode (dict): config of the pixel loss that the head's losses use.
-        base_checkpoint (str, optional): stage 1's checkpoint; :meth:`init_weights` loads it and refuses one that does
+        loss_decode (dict): Config of the pixel loss that the head's losses use.
+        base_checkpoint (str, optional): Stage 1's checkpoint; :meth:`init_weights` loads it and refuses one that does
             not fit. Defaults to None.
-        freeze_backbone (bool): no gradients for backbone and neck. False trains them. Defaults to True.
+        freeze_backbone (bool): No gradients for backbone and neck. False trains them. Defaults to True.
         norm_eval (bool): BatchNorm of backbone and neck keeps its statistics in training. False: statistics of the
             batch are used and the running ones move, of a frozen backbone too, as PFENet and ASGNet were trained; the
             queries come first, then each shot as a batch of its own. Defaults to True.
-        data_preprocessor (dict, optional): config of the preprocessor, EpisodeDataPreProcessor as a rule.
-        feature_cache_gb (float): gigabytes of backbone features kept between evaluation batches, since episodes meet
+        data_preprocessor (dict, optional): Config of the preprocessor, EpisodeDataPreProcessor as a rule.
+        feature_cache_gb (float): Gigabytes of backbone features kept between evaluation batches, since episodes meet
             the same images again and again. 0 keeps none. Defaults to 0.
-        train_cfg (dict, optional): must be empty; mmseg's segmentors have it.
+        train_cfg (dict, optional): Must be empty; mmseg's segmentors have it.
         test_cfg (dict, optional): ``dict(mode='slide', crop_size=(h, w), stride=(h, w))`` segments large queries in
             overlapping windows; ``dict(mode='whole')`` is the default.
-        init_cfg (dict, optional): initialisation config.
+        init_cfg (dict, optional): Initialisation config.
     """
 
     def __init__(
@@ -117,12 +117,12 @@ class FewShotSegmentor(FeatureExtraction, BaseSegmentor):
         """Everything the supports contribute.
 
         Args:
-            inputs (Tensor): normalised support images (B, K, 3, H, W).
-            masks (Tensor): their labels (B, K, H, W): 1 foreground, 0 background, 255 neither.
+            inputs (Tensor): Normalised support images (B, K, 3, H, W).
+            masks (Tensor): Their labels (B, K, H, W): 1 foreground, 0 background, 255 neither.
             episode_seed (Tensor, optional): int64 (B,), for heads that draw.
 
         Returns:
-            SupportBank: of B episodes, K shots; :meth:`finish` completes it.
+            SupportBank: Of B episodes, K shots; :meth:`finish` completes it.
         """
         if self.training and not self.norm_eval and masks.shape[1] > 1:  # batch statistics: a batch for each shot
             shots = range(masks.shape[1])
@@ -161,8 +161,8 @@ class FewShotSegmentor(FeatureExtraction, BaseSegmentor):
         """Scores of the queries at feature size.
 
         Args:
-            features (BackboneFeatures): of B queries.
-            bank (SupportBank): of the same B episodes, or of one episode that serves all queries.
+            features (BackboneFeatures): Of B queries.
+            bank (SupportBank): Of the same B episodes, or of one episode that serves all queries.
 
         Returns:
             dict[str, Tensor]: ``final`` (B, 2, h, w), what :meth:`scores` adds, and one entry for each comparison head
@@ -183,7 +183,7 @@ class FewShotSegmentor(FeatureExtraction, BaseSegmentor):
         """Scores of normalised queries (B, 3, H, W) against each bank, whole or in windows as ``test_cfg`` says.
 
         Returns:
-            list[dict[str, Tensor]]: for each bank what :meth:`segment` gives; in windows at image size.
+            list[dict[str, Tensor]]: For each bank what :meth:`segment` gives; in windows at image size.
         """
 
         def segment(window: Tensor, padded: Tensor | None) -> list[dict[str, Tensor]]:
@@ -206,7 +206,7 @@ class FewShotSegmentor(FeatureExtraction, BaseSegmentor):
 
         Softmax of the logits; a model whose ``final`` are no logits overrides this.
         """
-        return decided(final.softmax(1)[:, 1], final)
+        return agree_with_argmax(final.softmax(1)[:, 1], final)
 
     # ------------------------------------------------------------------ mmseg's interface
 
@@ -243,12 +243,12 @@ class FewShotSegmentor(FeatureExtraction, BaseSegmentor):
         """Predictions at the queries' original size.
 
         Args:
-            inputs (dict[str, Tensor]): as EpisodeDataPreProcessor makes them.
-            data_samples (list[SegDataSample], optional): the B query samples; their ``restore_shape`` and ``ori_shape``
+            inputs (dict[str, Tensor]): As EpisodeDataPreProcessor makes them.
+            data_samples (list[SegDataSample], optional): The B query samples; their ``restore_shape`` and ``ori_shape``
                 say how to undo the geometry of the pipeline. None leaves predictions at input size.
 
         Returns:
-            list[SegDataSample]: with ``pred_sem_seg`` (the ``final`` output), ``seg_logits`` (its scores) and
+            list[SegDataSample]: With ``pred_sem_seg`` (the ``final`` output), ``seg_logits`` (its scores) and
             ``pred_<name>_seg`` for every further output.
         """
         scores = self._scores(inputs)

@@ -17,7 +17,7 @@ def check_test_cfg(test_cfg: Mapping | None) -> dict:
     """``test_cfg`` as a dict with ``mode``, and for 'slide' ``crop_size`` and ``stride`` as pairs (h, w).
 
     Raises:
-        ValueError: for an unknown mode or field, or windows that are missing or leave gaps.
+        ValueError: When a mode or field is unknown, or windows are missing or leave gaps.
     """
     found = dict(test_cfg or {})
     found.setdefault('mode', 'whole')
@@ -63,12 +63,12 @@ def slide(
     Args:
         images (Tensor): (B, 3, H, W).
         padding (Tensor, optional): (B, H, W).
-        segment (Callable): a window's images and padding -> for each bank, name -> scores (B, channels, h, w).
-        crop_size (tuple[int, int]): height and width of a window.
-        stride (tuple[int, int]): steps down and to the right.
+        segment (Callable): A window's images and padding -> for each bank, name -> scores (B, channels, h, w).
+        crop_size (tuple[int, int]): Height and width of a window.
+        stride (tuple[int, int]): Steps down and to the right.
 
     Returns:
-        list[Scores]: for each bank, name -> (B, channels, H, W).
+        list[Scores]: For each bank, name -> (B, channels, H, W).
     """
     size = tuple(images.shape[-2:])
     totals: list[Scores] = []
