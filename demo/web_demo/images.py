@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from mmfss.apis.coordinates import numbers, pixels_of_box
 from mmfss.datasets.file_kinds import HEAD, file_kind
 from mmfss.datasets.image_files import CorruptFileError, decode_image
 from mmfss.utils.notices import collected
@@ -129,16 +130,20 @@ def parse_box(text: str, size: tuple[int, int]) -> tuple[int, int, int, int]:
     """
     H, W = size
     try:
-        x1, y1, x2, y2 = (float(part) for part in _NUMBERS.split(text.strip(' ()[]')) if part)
-        box = tuple(round(min(max(v, 0), end)) for v, end in zip((x1, y1, x2, y2), (W, H, W, H), strict=True))
-    except (ValueError, OverflowError):
+        box = numbers([float(part) for part in _NUMBERS.split(text.strip(' ()[]')) if part], 4)
+    except ValueError:
         raise ValueError(
             f'The box "{text}" is not understood. Write four numbers in pixels: left, top, right, '
             'bottom, such as 40, 30, 200, 180.'
         ) from None
-    if box[2] <= box[0] or box[3] <= box[1]:
+    try:
+        return pixels_of_box(box, size, 'the box')
+    except ValueError as error:
         raise ValueError(
-            f'The box {text} holds no part of the image of {W} x {H} pixels. Left must be smaller than '
-            'right, top smaller than bottom.'
-        )
-    return box
+            f'The box {text} holds no part of the image of {W} x {H} pixels{_joined(str(error))} Left must be smaller '
+            'than right, top smaller than bottom.'
+        ) from None
+
+
+def _joined(reason: str) -> str:
+    return reason if reason[:1] in ':.' else f': {reason}.'

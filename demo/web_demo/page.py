@@ -15,6 +15,7 @@ from types import SimpleNamespace
 
 import gradio as gr
 
+from mmfss.utils.notices import collected
 from mmfss.visualization.sheet import class_color
 
 from .images import FORMATS, box_around, limit_side, painted, parse_box, read_noted
@@ -222,7 +223,10 @@ def _add_example(session: Session, drawn: dict | None, name: str, box: str, mean
         raise ValueError('Drop an image first, then mark the object on it.')
     size = session.example.shape[:2]
     if box.strip():
-        annotation = parse_box(box, size)
+        with collected() as notes:
+            annotation = parse_box(box, size)
+        for note in notes:
+            gr.Warning(note)
     else:
         annotation = painted(drawn['layers'] if drawn else [], size)
         if meaning == BOX and annotation.any():

@@ -1,12 +1,11 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """What a user gives as the annotation of a support, to labels: 0 background, 1 object, 255 ignored."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from os import PathLike
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image
 
@@ -15,11 +14,11 @@ from mmfss.datasets.image_files import check_path
 from mmfss.datasets.mask_files import IGNORE, grey, mask_values, read_mask, whole_numbers
 from mmfss.utils.notices import tell
 
+from .coordinates import KINDS, draw
 from .tool_annotations import tool_labels
 
-POINT_RADIUS = 0.02  # of the longer side: such a disc still covers several pixels of a network's small input
 STRAY = 20  # so many times more pixels of 255 than of 1 are no border that is left out
-_KINDS = (
+_FORMS = (
     'a path, an array, a PIL image, or dict(box=...), dict(polygon=...), dict(points=...), dict(mask=..., value=...)'
 )
 
@@ -58,7 +57,7 @@ def support_mask(annotation, shape: tuple[int, int], image: str, path: str | Non
         value = None
         if isinstance(annotation, dict):
             if set(annotation) - {'mask', 'value'}:
-                raise TypeError(f'the annotation of {image} is a dict of {sorted(annotation)}; give {_KINDS}')
+                raise TypeError(f'the annotation of {image} is a dict of {sorted(annotation)}; give {_FORMS}')
             annotation, value = annotation['mask'], annotation.get('value')
             value = value if value is None else _number(value, f'the mask of {image}')
         values, name = _read(annotation, image, value)
@@ -98,7 +97,7 @@ def _read_as(mask, image: str, reader: Callable) -> tuple[np.ndarray, str]:
     if isinstance(mask, Image.Image):
         return reader(mask, name), name
     if not isinstance(mask, np.ndarray):
-        raise TypeError(f'{name} is a {type(mask).__name__}; give {_KINDS}')
+        raise TypeError(f'{name} is a {type(mask).__name__}; give {_FORMS}')
     values = mask
     if values.ndim == 3 and values.shape[2] in (2, 4):
         values = mask_values(Image.fromarray(to_8_bit(values, name), 'LA' if values.shape[2] == 2 else 'RGBA'), name)
@@ -159,42 +158,7 @@ def _listed(values: np.ndarray) -> str:
 
 def _draw(annotation: dict, shape: tuple[int, int], image: str) -> np.ndarray:
     """Labels (H, W) of a box, polygons or points."""
-    kinds = [kind for kind in ('box', 'polygon', 'points') if kind in annotation]
+    kinds = [kind for kind in KINDS if kind in annotation]
     if len(kinds) != 1 or set(annotation) - {*kinds, *(['radius'] if kinds == ['points'] else [])}:
-        raise TypeError(f'the annotation of {image} is a dict of {sorted(annotation)}; give {_KINDS}')
-    kind, (H, W) = kinds[0], shape
-    labels = np.zeros(shape, np.uint8)
-    try:
-        if kind == 'box':
-            x1, y1, x2, y2 = (round(float(v)) for v in annotation['box'])
-            labels[max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)] = 1
-        elif kind == 'polygon':
-            for corners in _polygons(annotation['polygon']):
-                cv2.fillPoly(labels, [np.rint(corners).astype(np.int32).reshape(-1, 1, 2)], 1)
-        else:
-            radius = annotation.get('radius') or max(1, round(POINT_RADIUS * max(shape)))
-            for x, y in annotation['points']:
-                if not (0 <= x < W and 0 <= y < H):
-                    raise ValueError(f'({x}, {y}) lies outside')
-                cv2.circle(labels, (round(float(x)), round(float(y))), int(radius), 1, -1)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f'the {kind} {annotation[kind]} of {image} ({W}x{H} pixels) cannot be drawn: {error}. A box '
-            'is (x1, y1, x2, y2), a polygon at least three (x, y), points are (x, y), in pixels of the '
-            'image.'
-        ) from error
-    if not labels.any():
-        raise ValueError(
-            f'the {kind} {annotation[kind]} covers no pixel of {image}, which is {W}x{H} pixels. '
-            'Coordinates are (x, y) from the top left.'
-        )
-    return labels
-
-
-def _polygons(given: Sequence) -> list[np.ndarray]:
-    """One polygon or a list of them to arrays (M, 2)."""
-    several = np.ndim(given[0][0]) > 0
-    polygons = [np.asarray(polygon, float) for polygon in (given if several else [given])]
-    if any(p.ndim != 2 or p.shape[1] != 2 or len(p) < 3 for p in polygons):
-        raise ValueError('it has fewer than three corners')
-    return polygons
+        raise TypeError(f'the annotation of {image} is a dict of {sorted(map(str, annotation))}; give {_FORMS}')
+    return draw(annotation, shape, image)
