@@ -1,7 +1,9 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """Process groups, threads and runners: what has to happen before a Runner is made."""
 
+import atexit
 import datetime
+import gc
 import logging
 import os
 import re
@@ -135,6 +137,19 @@ def _init_gloo(launcher: str, timeout: float | None) -> None:
         os.environ.setdefault('GLOO_SOCKET_IFNAME', 'lo')
     extra = {} if timeout is None else dict(timeout=datetime.timedelta(seconds=timeout))
     torch_dist.init_process_group('gloo', **extra)
+    atexit.register(_leave_group)
+
+
+def _leave_group() -> None:
+    """End the group and its threads before the interpreter ends.
+
+    A gloo thread that frees the tensors of its last collective while the interpreter shuts down aborts the process,
+    after all its work is done. The threads end with the last reference to the group, and the runner's circles of
+    references hold one (its DDP wrapper), so they are collected first.
+    """
+    if torch_dist.is_initialized():
+        gc.collect()
+        torch_dist.destroy_process_group()
 
 
 def _check_gpus(launcher: str) -> None:

@@ -1,4 +1,10 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -98,3 +104,33 @@ def test_no_launcher_still_gives_one_process_the_whole_total():
     cfg = batch_config(size=1)
     init_launcher(cfg, 'none')
     assert cfg.train_dataloader.batch_size == 8
+
+
+@pytest.mark.skipif(not Path('/proc/self/task').is_dir(), reason='threads are read from /proc')
+def test_the_threads_of_a_group_end_before_the_interpreter():
+    """One that is left aborts the process now and then, in the last moment of a run that succeeded."""
+    script = (
+        'import atexit, pathlib, torch\n'
+        'from mmengine.config import Config\n'
+        'def threads():\n'
+        "    return sum('gloo' in (task / 'comm').read_text() for task in pathlib.Path('/proc/self/task').iterdir())\n"
+        "atexit.register(lambda: print('at the end:', threads()))  # registered first, runs last\n"
+        'from mmfss.engine.launch import init_launcher\n'
+        "init_launcher(Config(dict()), 'pytorch')\n"
+        'class Runner: pass\n'
+        'runner = Runner()\n'
+        'runner.model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(2, 2))\n'
+        'runner.hook = Runner()\n'
+        'runner.hook.runner = runner  # a circle, as a runner and its hooks are\n'
+        'del runner\n'
+        "print('running:', threads() > 0)\n"
+    )
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    alone = dict(RANK='0', LOCAL_RANK='0', WORLD_SIZE='1', LOCAL_WORLD_SIZE='1', MASTER_ADDR='127.0.0.1')
+    env = {**os.environ, **alone, 'MASTER_PORT': str(port), 'CUDA_VISIBLE_DEVICES': '-1'}
+    done = subprocess.run([sys.executable, '-c', script], env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    said = [line for line in done.stdout.splitlines() if line.startswith(('running', 'at the end'))]
+    assert said == ['running: True', 'at the end: 0']

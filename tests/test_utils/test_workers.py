@@ -26,6 +26,8 @@ def end_at(number, bad, how):
             raise ValueError(f'{number} is bad')
         if how == 'exit':
             os._exit(3)
+        if how != 'SIGKILL':  # a test run under nohup ignores SIGHUP, and workers inherit that
+            signal.signal(getattr(signal, how), signal.SIG_DFL)
         os.kill(os.getpid(), getattr(signal, how))
         time.sleep(60)
     time.sleep(0.01)
