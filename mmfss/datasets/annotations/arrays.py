@@ -82,6 +82,15 @@ def is_voc_palette(image: Image.Image) -> bool:
     return palette is not None and palette[: 3 * len(VOC_NAMES)] == voc_palette()[: 3 * len(VOC_NAMES)]
 
 
+def _is_black_and_white(image: Image.Image) -> bool:
+    """Whether an index image uses black and white alone: programs order palettes freely, white may stand first."""
+    if image.mode != 'P':
+        return False
+    palette = np.array(image.getpalette() or [], int).reshape(-1, 3)
+    used = palette[[index for index in np.unique(image) if index < len(palette)]]
+    return len(used) > 0 and bool(np.isin(used, (0, 255)).all() and (used == used[:, :1]).all())
+
+
 def read_index_image(path: str | Path) -> AnnotationFile:
     """A PNG (or other lossless image) of class indices, or black and white; VOC's palette gives VOC's names.
 
@@ -93,7 +102,7 @@ def read_index_image(path: str | Path) -> AnnotationFile:
             if image.mode not in ('1', 'L', 'P', 'I', 'I;16'):
                 raise ValueError(f'its mode is {image.mode}; a mask is black and white, or of class indices')
             names = VOC_NAMES if is_voc_palette(image) else ()
-            values = np.array(image)
+            values = np.array(image.convert('L') if _is_black_and_white(image) else image)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise AnnotationError(f'{path} cannot be read as a mask ({error}). Save it as a PNG again.') from error
     return array_file(values, str(path), 'index image', names)
