@@ -60,7 +60,7 @@ class _ClassAction(argparse.Action):
             elif kind in ('polygon', 'points'):
                 annotation = {kind: [tuple(float(v) for v in pair.split(',')) for pair in values[1].split()]}
         except ValueError:
-            parser.error(f'{option_string} {" ".join(values)}: coordinates are numbers, as in its help')
+            parser.error(f'{option_string} {" ".join(values)}: coordinates are numbers in pixels, as in its help')
         if kind in ('support', 'box', 'polygon', 'points'):
             current.images.append(values[0])
             current.masks.append(annotation)
@@ -143,6 +143,11 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument('--batch-size', type=int, default=4, help='images at once (%(default)s)')
     parser.add_argument('--skip-existing', action='store_true', help='leave out images that an earlier run finished')
     parser.add_argument('--device', help="such as 'cuda:0' or 'cpu'; by default a GPU where there is one")
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='read a checkpoint that holds Python objects too; they can run code',
+    )
     parser.add_argument('--show', action='store_true', help='show each overlay in a window')
     parser.add_argument('--max-megapixels', type=float, metavar='N', help='accept images up to this size (89)')
     return parser
@@ -207,7 +212,10 @@ def register(inferencer, options: ClassOptions):
 def run(args: argparse.Namespace) -> None:
     """Register the classes, segment the images, say where the results are."""
     from mmfss.apis import FewShotInferencer
+    from mmfss.utils.checkpoint_files import trust_checkpoints
 
+    if args.trust_checkpoint:
+        trust_checkpoints()
     inferencer = FewShotInferencer(args.config, args.checkpoint, args.device)
     classes = [register(inferencer, options) for options in args.classes]
     if not args.queries:

@@ -45,6 +45,11 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument('--threshold', type=float, default=0.5, help='where the slider stands at first (%(default)s)')
     parser.add_argument('--batch-size', type=_whole, default=4, help='images at once (%(default)s)')
     parser.add_argument('--device', help="such as 'cuda:0' or 'cpu'; by default a GPU where there is one")
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='read a checkpoint that holds Python objects too; they can run code',
+    )
     return parser
 
 
@@ -67,7 +72,10 @@ def run(args: argparse.Namespace) -> None:
     from web_demo import Limits, build_app, serve  # tells what to install before the model is loaded
 
     from mmfss.apis import FewShotInferencer
+    from mmfss.utils.checkpoint_files import trust_checkpoints
 
+    if args.trust_checkpoint:
+        trust_checkpoints()
     inferencer = FewShotInferencer(args.config, args.checkpoint, args.device, show_progress=False)
     limits = Limits(max_pixels=round(args.max_megapixels * 1e6), max_queries=args.max_images)
     app = build_app(inferencer, limits, args.threshold, args.batch_size)

@@ -45,7 +45,9 @@ def _check_versions() -> None:
 
 _check_versions()
 
-# mmseg's registries may only be touched once the versions are known to fit.
+# mmseg's registries may only be touched once the versions are known to fit. The second makes mmengine read checkpoints
+# by mmfss's rule, whoever asks it to.
 from . import registry  # noqa: E402
+from .utils import checkpoint_files as _checkpoint_files  # noqa: E402, F401
 
 __all__ = ['__version__', 'registry']

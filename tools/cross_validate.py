@@ -13,6 +13,7 @@ table is printed and saved as `table.md` and `table.json` in <work-root>/cross_v
 """
 
 import argparse
+import copy
 import logging
 import os
 import sys
@@ -23,13 +24,17 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmfss.engine.cross_validation import FoldState, Variant, all_folds, markdown, summary
-from mmfss.engine.protocol_presets import protocol_name, read_preset
+from mmfss.engine.launch import check_precision, enable_amp
+from mmfss.engine.options import merge_options, parse_options, refuse_late
+from mmfss.engine.protocol_presets import apply_protocol, protocol_name, read_preset
 from mmfss.engine.step_progress import StepProgress
 from mmfss.engine.subprocesses import run_logged
 from mmfss.engine.weightless import NO_CHECKPOINT, learns
 from mmfss.evaluation.report import read_report
+from mmfss.utils.checkpoint_files import add_trust_option
 from mmfss.utils.configs import config_name, resolve_config
 from mmfss.utils.files import atomic_write_json, atomic_write_text
+from mmfss.utils.plain_errors import plain_errors
 
 _TOOLS = Path(__file__).resolve().parent
 _OWN = 'config'  # the protocol that the config names itself
@@ -64,9 +69,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--outputs', nargs='+', default=['final', 'meta'], help='rows of the table (final meta)')
     parser.add_argument('--data-root', help="folder of the data set, instead of the config's")
-    parser.add_argument('--candidate-area', help='as in tools/train.py')
+    parser.add_argument('--candidate-area', type=int, metavar='PIXELS', help='as in tools/train.py')
     parser.add_argument('--work-root', default='work_dirs', help='folder that holds all work dirs (work_dirs)')
     parser.add_argument('--amp', action='store_true', help='train with mixed precision')
+    add_trust_option(parser)
     parser.add_argument(
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='handed to tools/train.py and tools/test.py'
     )
@@ -85,8 +91,22 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         cfg = Config.fromfile(resolve_config(args.config))
         known = all_folds(cfg)
         args.folds = list(dict.fromkeys(known if args.folds is None else args.folds))
-        # Before days of training, not after: every protocol can be read.
+        if gone := [fold for fold in args.folds if fold not in known]:
+            raise ValueError(
+                f'--folds: there is no fold {", ".join(map(str, gone))}; the data set of {args.config} has '
+                f'{known[0]} to {known[-1]}'
+            )
+        # Before days of training, not after: every protocol can be read and fits, every option is one.
         args.presets = {p: None if p == _OWN else read_preset(p).to_dict() for p in args.protocols}
+        options = parse_options(args.cfg_options, parser)
+        refuse_late(options)
+        for preset in args.presets:
+            tested = copy.deepcopy(cfg)
+            apply_protocol(tested, None if preset == _OWN else preset)
+            merge_options(tested, options)
+        if args.amp:
+            enable_amp(cfg)
+        check_precision(cfg)
     except (FileNotFoundError, ValueError) as error:
         parser.error(str(error))
     names = [protocol_name(p) for p in args.presets]
@@ -207,6 +227,7 @@ class Fold:
         print(f'fold {self.number}: {message}', flush=True)
 
 
+@plain_errors('cross_validate')
 def main(argv: list[str] | None = None) -> None:
     """Run what is missing and print the table."""
     args = parse_args(argv)

@@ -10,6 +10,7 @@ on, so after an interruption the same command is right.
 """
 
 import argparse
+import copy
 import hashlib
 import json
 import logging
@@ -29,10 +30,13 @@ from mmfss.datasets import ShapesDataset
 from mmfss.datasets.synthetic import ShapesSpec, generate_shapes
 from mmfss.datasets.synthetic.writer import read_identity
 from mmfss.engine.launch import find_last_checkpoint
+from mmfss.engine.options import merge_options, parse_options, refuse_late
 from mmfss.engine.subprocesses import run_logged
 from mmfss.evaluation.report import read_report
+from mmfss.utils.checkpoint_files import add_trust_option
 from mmfss.utils.configs import resolve_config
 from mmfss.utils.files import atomic_write_json
+from mmfss.utils.plain_errors import plain_errors
 from mmfss.utils.workers import WorkerDied
 
 ROWS = ('all-foreground', 'prototype', 'prior', 'meta', 'final')
@@ -55,6 +59,7 @@ class Seed:
         os.environ.update(self.variables)  # configs read them
         self.cfg = Config.fromfile(resolve_config(args.config))
         self.stage1_cfg = Config.fromfile(resolve_config(self.cfg.base_learner.config))
+        merge_options(copy.deepcopy(self.cfg), args.options)  # what is no option is said before the data are made
         self.base_learner = Path(self.cfg.base_learner.checkpoint)
         self.work_dir = Path(self.cfg.work_dir)
         self.state_file = self.work_root / f'quickstart_fold{args.fold}.json'
@@ -246,17 +251,21 @@ def parse_args() -> argparse.Namespace:
         metavar=('TRAIN', 'VAL'),
         help='images to generate (%(default)s)',
     )
+    add_trust_option(parser)
     parser.add_argument(
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='handed to tools/train.py and tools/test.py'
     )
     args = parser.parse_args()
+    args.options = parse_options(args.cfg_options, parser)
     try:
+        refuse_late(args.options)
         args.spec = ShapesSpec(train=args.images[0], val=args.images[1])
     except ValueError as error:
         parser.error(str(error))
     return args
 
 
+@plain_errors('quickstart')
 def main() -> None:
     """Run what is missing and print the table."""
     args = parse_args()

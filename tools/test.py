@@ -10,6 +10,7 @@ from mmfss.engine.cli import add_episode_options, add_run_options, apply_episode
 from mmfss.engine.launch import build_runner, init_launcher
 from mmfss.engine.model_loading import load_model
 from mmfss.engine.weightless import without_checkpoint
+from mmfss.utils.plain_errors import plain_errors
 from mmfss.utils.weights import is_missing
 
 
@@ -60,6 +61,7 @@ def _check_works_without(cfg: Config, parser: argparse.ArgumentParser) -> None:
         parser.error(str(error))
 
 
+@plain_errors('test')
 def main() -> None:
     """Test."""
     parser = make_parser()

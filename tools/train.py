@@ -7,10 +7,11 @@ import argparse
 from mmengine.config import Config
 
 from mmfss.engine.cli import add_run_options, add_shots_option, load_config
-from mmfss.engine.launch import build_runner, enable_amp, enable_resume, init_launcher
+from mmfss.engine.launch import build_runner, check_precision, enable_amp, enable_resume, init_launcher
 from mmfss.engine.stages import ensure_base_learner
 from mmfss.engine.weightless import NO_CHECKPOINT, learns
-from mmfss.utils.weights import is_missing
+from mmfss.utils.plain_errors import plain_errors
+from mmfss.utils.weights import is_missing, read_checkpoint
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -36,6 +37,7 @@ def check_shots(cfg: Config, args: argparse.Namespace, parser: argparse.Argument
         )
 
 
+@plain_errors('train')
 def main() -> None:
     """Train."""
     parser = make_parser()
@@ -47,15 +49,18 @@ def main() -> None:
             f'{args.config} has nothing to train; test it: python tools/test.py {args.config} {NO_CHECKPOINT}'
             + ('' if args.fold is None else f' --fold {args.fold}')
         )
-    init_launcher(cfg, args.launcher)
-    if cfg.get('load_from') and is_missing(cfg.load_from):
-        parser.error(
-            f'load_from={cfg.load_from} does not exist: train the config that leaves it first (the head of '
-            f'{args.config} names it), or set --cfg-options load_from=FILE'
-        )
-    ensure_base_learner(cfg, args.launcher, resume=args.resume, amp=args.amp)
     if args.amp:
         enable_amp(cfg)
+    check_precision(cfg)
+    init_launcher(cfg, args.launcher)
+    if cfg.get('load_from'):
+        if is_missing(cfg.load_from):
+            parser.error(
+                f'load_from={cfg.load_from} does not exist: train the config that leaves it first (the head of '
+                f'{args.config} names it), or set --cfg-options load_from=FILE'
+            )
+        read_checkpoint(cfg.load_from)  # what is wrong with it is said before stage 1, not after it
+    ensure_base_learner(cfg, args.launcher, resume=args.resume, amp=args.amp)
     if args.resume:
         enable_resume(cfg)
     build_runner(cfg).train()

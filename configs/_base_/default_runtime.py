@@ -16,6 +16,8 @@ default_hooks = dict(
     checkpoint_guard=dict(type='CheckpointGuardHook'),
     # Test results as JSON beside the log.
     result_file=dict(type='ResultFileHook'),
+    # Stops at the first loss or gradient that is not finite; non_finite.json names the batch.
+    finite=dict(type='FiniteTrainingHook'),
     # The best weights under a fixed name, for configs that go on from them.
     published=dict(type='MetaLearnerCheckpointHook'),
     # Sheets of some validation episodes; of test episodes with tools/test.py --show-dir.

@@ -15,9 +15,10 @@ from types import SimpleNamespace
 
 import gradio as gr
 
+from mmfss.utils.notices import collected
 from mmfss.visualization.sheet import class_color
 
-from .images import FORMATS, box_around, limit_side, marked_layer, painted, parse_box, read_image
+from .images import FORMATS, box_around, limit_side, marked_layer, painted, parse_box, read_noted
 from .session import Limits, Session
 from .uploads import ACCEPTED, find_mark, sort_uploads
 
@@ -213,10 +214,9 @@ def _next_example(session: Session, name: str = '') -> list:
     session.example, path = None, ''
     while session.pending and session.example is None:
         path = session.pending.pop(0)
-        try:
-            session.example = read_image(path, Path(path).name, session.limits.max_pixels)
-        except ValueError as error:
-            gr.Warning(str(error))
+        session.example, notes = read_noted(path, Path(path).name, session.limits.max_pixels)
+        for note in notes:
+            gr.Warning(note)
     waiting = f' ({len(session.pending)} more to come)' if session.pending else ''
     drawn = None
     if session.example is not None:
@@ -241,7 +241,10 @@ def _add_example(session: Session, drawn: dict | None, name: str, box: str, mean
         raise ValueError('Drop an image first, then mark the object on it.')
     size = session.example.shape[:2]
     if box.strip():
-        annotation = parse_box(box, size)
+        with collected() as notes:
+            annotation = parse_box(box, size)
+        for note in notes:
+            gr.Warning(note)
     else:
         annotation = painted(drawn['layers'] if drawn else [], size)
         if meaning == BOX and annotation.any():

@@ -6,6 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from mmfss.utils.checkpoint_files import add_trust_option
 from mmfss.utils.files import atomic_torch_save
 
 from .files import check_fold, checkpoint_meta, load_into_config, read_weights
@@ -15,7 +16,7 @@ from .variant import RELEASED_DATASETS, Variant
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
-    """``SRC DST [--fold N] [--dataset NAME] [--trust]``."""
+    """``SRC DST [--fold N] [--dataset NAME] [--trust-checkpoint]``."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('src', help='released checkpoint')
     parser.add_argument('dst', help='checkpoint to write')
@@ -23,9 +24,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         '--dataset', choices=sorted(RELEASED_DATASETS), help='data set it was trained on, where the weights do not say'
     )
-    parser.add_argument(
-        '--trust', action='store_true', help='read a file that holds Python objects too; they can run code'
-    )
+    add_trust_option(parser, '--trust')
     return parser
 
 
@@ -43,7 +42,7 @@ def convert_file(args: argparse.Namespace, method: str | None = None) -> Variant
         SystemExit: When the file does not fit; nothing was written.
     """
     try:
-        weights = read_weights(args.src, args.trust)
+        weights = read_weights(args.src)
         variant, converted = (METHODS[method] if method else recognise(weights)).convert(weights, args.dataset)
         check_fold(variant, args.fold)
         state = load_into_config(variant, converted)

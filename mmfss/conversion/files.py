@@ -1,18 +1,17 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """Reading released checkpoints and checking what becomes of them against the configs."""
 
-import pickle
 from collections.abc import Mapping
-from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
 from mmfss.registry import DATASETS, MODELS
+from mmfss.utils.checkpoint_files import CheckpointFileError
 from mmfss.utils.checkpoint_meta import base_class_names
 from mmfss.utils.configs import resolve_config
-from mmfss.utils.weights import MisfitError, load_weights, read_checkpoint
+from mmfss.utils.weights import MisfitError, is_missing, load_weights, read_checkpoint
 
 from .names import ConversionError, listed
 from .variant import RELEASED_DATASETS, Variant
@@ -33,15 +32,12 @@ def read_weights(path: str, trust: bool = False) -> dict[str, Tensor]:
         FileNotFoundError: When there is no such file.
         ConversionError: When it holds no weights, or objects and ``trust`` is not set.
     """
-    if not Path(path).is_file():
+    if is_missing(path):
         raise FileNotFoundError(f'there is no file {path}')
     try:
-        content = read_checkpoint(path, plain=not trust)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ConversionError(
-            f'cannot be read ({reason}). If it holds Python objects and you trust where it comes from, add --trust'
-        ) from error
+        content = read_checkpoint(path, trust=trust or None)
+    except CheckpointFileError as error:
+        raise ConversionError(error.reason) from error
     state = content.get('state_dict', content) if isinstance(content, Mapping) else {}
     weights = {key: value for key, value in state.items() if isinstance(value, Tensor)}
     if not weights or len(weights) < len(state):

@@ -5,11 +5,14 @@ import argparse
 import os
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
+from mmfss.utils.checkpoint_files import add_trust_option
 from mmfss.utils.configs import resolve_config, type_name
 
+from .cross_validation import all_folds
 from .launch import settle_batch_size
+from .options import add_cfg_options, merge_options
 from .protocol_presets import apply_protocol
 
 # option -> (environment variable that configs read, config field that it sets)
@@ -33,13 +36,8 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         help='a class must cover so many pixels of an image to be drawn from it',
     )
     parser.add_argument('--work-root', help='folder that holds the work dirs of all runs')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override fields of the config, such as train_cfg.max_epochs=2 key="[a,b]"',
-    )
+    add_cfg_options(parser)
+    add_trust_option(parser)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
@@ -132,12 +130,12 @@ def load_config(args: argparse.Namespace, parser: argparse.ArgumentParser) -> Co
     if 'shots' in (args.cfg_options or {}):
         parser.error(f'--cfg-options shots=... comes too late: use --shots {args.cfg_options["shots"]}')
     try:
+        check_fold(cfg)
         apply_protocol(cfg, getattr(args, 'protocol', None))  # before --cfg-options, which may change it
+        if args.cfg_options:
+            settle_batch_size(cfg, merge_options(cfg, args.cfg_options))
     except (FileNotFoundError, ValueError) as error:
         parser.error(str(error))
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
-        settle_batch_size(cfg, args.cfg_options)
     fixed_shots = shots is not None and cfg.get('shots') != shots
     if fixed_shots:
         _set_test_shots(cfg, shots, parser)
@@ -148,6 +146,20 @@ def load_config(args: argparse.Namespace, parser: argparse.ArgumentParser) -> Co
     if fixed_shots and args.work_dir is None:
         cfg.work_dir = f'{cfg.work_dir}_{shots}shot'
     return cfg
+
+
+def check_fold(cfg: Config) -> None:
+    """Refuse a fold that the data set does not have, before any work.
+
+    Raises:
+        ValueError: When the data set has no such fold; the message says which there are.
+    """
+    try:
+        folds = all_folds(cfg)
+    except ValueError:  # data without folds, or of a kind that says nothing about them
+        return
+    if (fold := cfg.get('fold')) is not None and fold not in folds:
+        raise ValueError(f'there is no fold {fold} (--fold): the data set of this config has {folds[0]} to {folds[-1]}')
 
 
 def _set_test_shots(cfg: Config, shots: int, parser: argparse.ArgumentParser) -> None:

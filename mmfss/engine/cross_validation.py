@@ -54,7 +54,7 @@ class FoldState:
         values = (option.partition('=')[2] for option in cfg_options)
         self._named_files = sorted({*_named_files(cfg.get('model', {})), *filter(os.path.isfile, values)})
         trained_by = {key: value for key, value in cfg.to_dict().items() if not key.startswith(('test_', 'val_'))}
-        options = [option for option in cfg_options if not option.startswith('test_')]
+        options = [option for option in cfg_options if not option.lstrip('+').startswith('test_')]
         self._made_of = _digest([trained_by, options])
         self._tested_by = {
             key: value for key, value in cfg.to_dict().items() if key.startswith('test_') or key == 'protocol_size'
@@ -131,8 +131,8 @@ def all_folds(cfg: Config) -> range:
     Raises:
         ValueError: When its test data are of no data set with folds.
     """
-    source = cfg.get('test_dataloader', {}).get('dataset')
-    while source is not None:
+    source = (cfg.get('test_dataloader') or {}).get('dataset')
+    while isinstance(source, Mapping):
         kind = source.get('type')
         kind = DATASETS.get(kind) if isinstance(kind, str) else kind
         if hasattr(kind, 'num_folds'):

@@ -12,10 +12,14 @@ import torch
 import torch.distributed as torch_dist
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.dist import get_world_size, init_dist, is_distributed, is_main_process
+from mmengine.dist import broadcast_object_list, get_world_size, init_dist, is_distributed, is_main_process
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+
+from mmfss.utils.checkpoint_files import CheckpointFileError, UntrustedCheckpointError
+from mmfss.utils.configs import type_name
+from mmfss.utils.weights import read_checkpoint
 
 from .cpu_memory import keep_freed_memory
 from .runner import FewShotRunner
@@ -151,56 +155,111 @@ def build_runner(cfg: Config) -> Runner:
 def enable_amp(cfg: Config) -> None:
     """Switch automatic mixed precision on, as mmseg's ``--amp`` does.
 
+    A config that trains in bfloat16 already stays as it is.
+
     Raises:
         ValueError: When the config's optimiser wrapper is of a kind that has no such version.
     """
-    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
-    if kind == 'AmpOptimWrapper':
-        return
-    if kind != 'OptimWrapper':
+    kind = type_name(cfg.optim_wrapper) or 'OptimWrapper'
+    if kind == 'BFloat16OptimWrapper':
+        _warn('--amp changes nothing: this config trains in bfloat16 where the device computes in it.')
+    elif kind == 'OptimWrapper':
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    elif kind != 'AmpOptimWrapper':
         raise ValueError(f"--amp works with optim_wrapper.type='OptimWrapper', not {kind!r}")
-    cfg.optim_wrapper.type = 'AmpOptimWrapper'
-    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def check_precision(cfg: Config) -> None:
+    """Refuse a training in float16 on a machine without a GPU, which mmengine does with an assertion.
+
+    Raises:
+        ValueError: When it cannot work; says what to use instead.
+    """
+    if type_name(cfg.get('optim_wrapper')) == 'AmpOptimWrapper' and get_device() == 'cpu':
+        raise ValueError(
+            "--amp (optim_wrapper.type='AmpOptimWrapper') needs a GPU. On a CPU leave it out, or train in bfloat16: "
+            '--cfg-options optim_wrapper.type=BFloat16OptimWrapper'
+        )
 
 
 def enable_resume(cfg: Config) -> None:
-    """Let the run go on from the newest complete checkpoint of its work dir, if there is one."""
-    checkpoint = find_last_checkpoint(cfg.work_dir)
+    """Let the run go on from the newest checkpoint of its work dir that can be used, if there is one.
+
+    Raises:
+        ValueError: When there are checkpoints and none can be used.
+    """
+    found = list(_choose(Path(cfg.work_dir))) if is_main_process() else [None, None]
+    broadcast_object_list(found)  # the processes must not go on from different files
+    checkpoint, problem = found
+    if problem is not None:
+        raise ValueError(f'--resume: {problem}. Without --resume, training starts at the beginning')
     cfg.resume = checkpoint is not None
     if checkpoint is None:
-        print_log(
-            f'--resume: no checkpoint in {cfg.work_dir} yet, training starts at the beginning.',
-            logger='current',
-            level=logging.WARNING,
-        )
+        _warn(f'--resume: no checkpoint in {cfg.work_dir} yet, training starts at the beginning.')
     else:
         cfg.load_from = str(checkpoint)
 
 
 def find_last_checkpoint(work_dir: str | Path) -> Path | None:
-    """The checkpoint to resume from.
+    """The checkpoint to go on from: the newest, or where that is cut off, damaged or not finite, the one before it.
 
-    MMEngine's ``last_checkpoint`` file decides; where it is missing, empty or points to a folder
-    that has moved, the ``epoch_N.pth`` or ``iter_N.pth`` with the highest number does.
+    MMEngine's ``last_checkpoint`` file decides which is the newest; where it is missing, empty or points to a folder
+    that has moved, the ``epoch_N.pth`` or ``iter_N.pth`` with the highest number is. Each that is passed over is named
+    in the log.
 
     Args:
         work_dir (str | Path): The work dir of an earlier run; need not exist.
 
     Returns:
-        Path | None: An existing file, or None when there is nothing to resume from.
+        Path | None: An existing file, or None when there is nothing to go on from. When none of several can be used,
+        the newest, whose reader says what is wrong with it.
     """
-    work_dir = Path(work_dir)
-    pointer = work_dir / 'last_checkpoint'
-    if pointer.is_file() and (named := pointer.read_text().strip()):
-        for path in (Path(named), work_dir / Path(named).name):
-            if path.is_file():
-                return path
+    return _choose(Path(work_dir))[0]
+
+
+def _choose(work_dir: Path) -> tuple[Path | None, str | None]:
+    """What :func:`find_last_checkpoint` returns, and what is wrong with it when none can be used."""
+    candidates, first = _numbered(work_dir), None
+    for place, path in enumerate(candidates):
+        if (problem := _problem(path)) is None:
+            return path, None
+        first = first or problem
+        if place + 1 < len(candidates):
+            _warn(f'{problem}. Going back to {candidates[place + 1]}.')
+    return (candidates[0], first) if candidates else (None, None)
+
+
+def _numbered(work_dir: Path) -> list[Path]:
+    """Checkpoints of a work dir, the newest first."""
     numbered = [
         (int(match.group(1)), path)
         for path in work_dir.glob('*.pth')
         if (match := re.fullmatch(r'(?:epoch|iter)_(\d+)', path.stem))
     ]
-    return max(numbered)[1] if numbered else None
+    found = [path for _, path in sorted(numbered, reverse=True)]
+    pointer = work_dir / 'last_checkpoint'
+    named = pointer.read_text(errors='replace').strip() if pointer.is_file() else ''
+    for path in (Path(named), work_dir / Path(named).name) if named else ():
+        if path.is_file():
+            # what the pointer passes over is of an earlier, longer run
+            number = next((number for number, other in numbered if other.name == path.name), None)
+            older = [other for n, other in sorted(numbered, reverse=True) if number is not None and n < number]
+            return [path, *older]
+    return found
+
+
+def _problem(path: Path) -> str | None:
+    """Why a training cannot go on from a checkpoint; None when it can, or when its reader has to say so."""
+    try:
+        content = read_checkpoint(path)
+    except UntrustedCheckpointError:
+        return None  # going back would hide it
+    except CheckpointFileError as error:
+        return str(error)
+    missing = [key for key in ('meta', 'message_hub') if key not in content]
+    missing += [f'meta.{key}' for key in ('epoch', 'iter') if key not in content.get('meta', ())]
+    return f'{path} holds weights only, without {", ".join(missing)}' if missing else None
 
 
 def _warn(message: str) -> None:

@@ -11,18 +11,21 @@ from mmengine.config import Config
 from mmengine.dist import barrier, broadcast_object_list, is_main_process
 from mmengine.logging import print_log
 
+from mmfss.utils.checkpoint_files import UntrustedCheckpointError
 from mmfss.utils.checkpoint_meta import base_learner_differences
 from mmfss.utils.configs import resolve_config, type_name
 from mmfss.utils.weights import read_checkpoint, refusal
 
 from .launch import (
     build_runner,
+    check_precision,
     enable_amp,
     enable_resume,
     find_last_checkpoint,
     init_launcher,
     settle_batch_size,
 )
+from .options import merge_options
 
 _HOOK = 'BaseLearnerCheckpointHook'
 
@@ -86,8 +89,10 @@ def _stage1_config(cfg: Config, checkpoint: Path) -> Config | None:
         return None
     stage1 = Config.fromfile(resolve_config(cfg.base_learner.config))
     if cfg.base_learner.get('cfg_options'):
-        options = _flat(cfg.base_learner.cfg_options)
-        stage1.merge_from_dict(options)
+        try:
+            options = merge_options(stage1, _flat(cfg.base_learner.cfg_options))
+        except ValueError as error:
+            raise ValueError(f'base_learner.cfg_options, for {stage1.filename}: {error}') from error
         settle_batch_size(stage1, options)
     for key in ('fold', 'data_root'):
         ours, theirs = cfg.get(key), stage1.get(key)
@@ -125,6 +130,7 @@ def _train(stage1: Config, checkpoint: Path, launcher: str, resume: bool, amp: b
         )
     if amp:
         enable_amp(stage1)
+    check_precision(stage1)
     init_launcher(stage1, launcher)
     _add_hook(stage1, checkpoint.name)
 
@@ -161,7 +167,9 @@ def _check_fold(checkpoint: Path, cfg: Config) -> None:
     """
     try:
         content = read_checkpoint(checkpoint, hold=True)
-    except Exception as error:  # torch, pickle and zip each have their own
+    except UntrustedCheckpointError:
+        raise  # a new training is no cure
+    except ValueError as error:
         raise ValueError(
             f'The base learner {checkpoint} cannot be read ({error}). Remove it and '
             'start again: stage 1 will be trained again.'

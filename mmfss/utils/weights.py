@@ -4,15 +4,12 @@
 import os
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
 
-import numpy as np
-import torch
 from mmengine.logging import print_log
-from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-_SHOWN = 4  # keys named for each kind of difference
+from .checkpoint_files import are_trusted, fetch, is_address, read_file, some
+
 _held: dict[tuple, Mapping] = {}  # at most one checkpoint, between the check of it and its use
 
 
@@ -21,17 +18,17 @@ class MisfitError(ValueError):
 
 
 def is_missing(path: str | os.PathLike) -> bool:
-    """Whether a path names a local file that is not there; nothing is known about addresses."""
-    return '://' not in str(path) and not os.path.isfile(path)
+    """Whether a path names something local that is not there; nothing is known about addresses."""
+    return not is_address(path) and not os.path.exists(os.path.expanduser(path))
 
 
-def read_checkpoint(path: str | os.PathLike, *, plain: bool = False, hold: bool = False) -> Mapping:
-    """The content of a checkpoint file, on CPU: every read of one goes through here.
+def read_checkpoint(path: str | os.PathLike, *, trust: bool | None = None, hold: bool = False) -> Mapping:
+    """The content of a checkpoint, on CPU: every read of mmfss goes through here.
 
     Args:
         path (str | PathLike): A file, or an address that mmengine knows.
-        plain (bool): Refuse a file that holds more than tensors, NumPy numbers and plain Python values: unpickling
-            anything else can run code. Defaults to False: a training checkpoint holds objects of its own.
+        trust (bool, optional): Read a file with Python objects as well, which can run code. Defaults to what the user
+            said for all files (``--trust-checkpoint``).
         hold (bool): Keep the content for the next read of the unchanged file in this process, which then does without
             reading. For a check that comes before the use. Defaults to False: what was kept is handed out and dropped.
 
@@ -40,39 +37,27 @@ def read_checkpoint(path: str | os.PathLike, *, plain: bool = False, hold: bool 
 
     Raises:
         FileNotFoundError: When there is no such file.
-        Exception: When torch cannot read the file: whatever torch raises.
+        CheckpointFileError: When it is something else, cut off, not trusted, or its weights are not finite; see
+            :func:`mmfss.utils.checkpoint_files.read_file`.
     """
-    path = str(path)
-    if is_missing(path):
-        raise FileNotFoundError(f'there is no checkpoint {path}')
-    key = _identity(path)
+    path = fetch(str(path)) if is_address(path) else os.path.expanduser(str(path))
+    trust = are_trusted() if trust is None else trust
+    key = _identity(path, trust)
     content = _held.pop(key, None)
-    if plain:  # what is kept may have been read without this caution
-        with _numpy_scalars():
-            content = torch.load(path, map_location='cpu', weights_only=True)
-    elif content is None:
-        content = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+    if content is None:
+        content = read_file(path, 'cpu', trust)
     if hold and key is not None:
         _held.clear()
         _held[key] = content
     return content
 
 
-def _identity(path: str) -> tuple | None:
-    if '://' in path:
+def _identity(path: str, trust: bool) -> tuple | None:
+    """What was read with trust is not handed to a reader without."""
+    if not os.path.isfile(path):
         return None
     status = os.stat(path)
-    return os.path.abspath(path), status.st_mtime_ns, status.st_size
-
-
-@contextmanager
-def _numpy_scalars():
-    """Lets torch read NumPy scalars (a best mIoU, a learning rate), which can run no code."""
-    scalar = np._core.multiarray.scalar if hasattr(np, '_core') else np.core.multiarray.scalar
-    kinds = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32, np.bool_)]
-    names = [(scalar, f'numpy.{core}.multiarray.scalar') for core in ('core', '_core')]
-    with torch.serialization.safe_globals([*names, np.dtype, *kinds]):
-        yield
+    return os.path.abspath(path), status.st_mtime_ns, status.st_size, trust
 
 
 def model_state(checkpoint: Mapping) -> dict[str, Tensor]:
@@ -97,9 +82,6 @@ def weight_differences(
 
     def compared(state: Mapping) -> dict[str, Tensor]:
         return {k: v for k, v in state.items() if hasattr(v, 'shape') and not any(re.match(p, k) for p in ignore)}
-
-    def some(keys: list[str]) -> str:
-        return ', '.join(keys[:_SHOWN]) + (f' and {len(keys) - _SHOWN} more' if len(keys) > _SHOWN else '')
 
     ours, theirs = compared(expected), compared(found)
     missing = [key for key in ours if key not in theirs]

@@ -15,6 +15,8 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
+from .plain_errors import StopError
+
 Item, Result = TypeVar('Item'), TypeVar('Result')
 
 AHEAD = 4  # items a process that wait in its queue: small ones keep all processes busy, and few results pile up
@@ -23,7 +25,7 @@ _NONE = -1
 _own: dict[str, Any] = {}  # of a worker process: its function, and where it says what it works on
 
 
-class WorkerDied(RuntimeError):
+class WorkerDied(StopError):
     """A worker process ended in the middle of an item.
 
     Args:

@@ -143,7 +143,7 @@ class Payload:
 def test_files_with_objects_need_trust(tmp_path):
     path = tmp_path / 'objects.pth'
     torch.save(dict(state_dict=dict(a=torch.ones(1)), args=Payload()), path)
-    with pytest.raises(ConversionError, match='add --trust'):
+    with pytest.raises(ConversionError, match='add --trust-checkpoint'):
         read_weights(path)
     assert read_weights(path, trust=True).keys() == {'a'}
 

@@ -93,7 +93,7 @@ def calls(tmp_path) -> list[str]:
 
 
 def test_the_row_of_the_table(tool, tmp_path, capsys):
-    tool.run('--protocols', 'config', 'bam', '--data-root', '/data', '--cfg-options', 'a.b=1')
+    tool.run('--protocols', 'config', 'bam', '--data-root', '/data', '--cfg-options', '+a.b=1')
     out = capsys.readouterr().out
     assert '| protocol | output | fold 0 | fold 1 | fold 2 | fold 3 | mean | FB-IoU |' in out
     assert '| config (balanced) | final | 50.00 | 51.00 | 52.00 | 53.00 | 51.50 | 71.50 |' in out
@@ -107,7 +107,7 @@ def test_the_row_of_the_table(tool, tmp_path, capsys):
     assert Path(saved['result']['3']).is_file()
     assert calls(tmp_path) == [f'{t} {f}' for f in range(4) for t in ('train.py', 'test.py', 'test.py')]
     lines = (tmp_path / 'calls.txt').read_text().splitlines()
-    assert '--resume' in lines[0] and '--data-root /data --cfg-options a.b=1' in lines[0]
+    assert '--resume' in lines[0] and '--data-root /data --cfg-options +a.b=1' in lines[0]
     assert '--protocol' not in lines[1] and '--protocol bam' in lines[2]
 
 

@@ -3,12 +3,14 @@
 
 import argparse
 import os
+import re
 
 import pytest
 from helpers import load_script
 from tool_runs import CONFIGS, OURS, REPO
 
 from mmfss.engine.cli import load_config
+from mmfss.engine.launch import enable_amp
 
 
 def tool(name):
@@ -183,3 +185,55 @@ def test_a_missing_start_checkpoint_is_named_before_any_training(tmp_path, capsy
         tool('train').main()
     assert f'load_from={tmp_path}/meta_learner.pth does not exist' in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    'args, message',
+    [
+        (['--fold', '7'], 'there is no fold 7 .--fold.: the data set of this config has 0 to 3'),
+        (['--fold', '-1'], 'there is no fold -1'),
+        (['--cfg-options', 'test_dataloder.dataset.shots=5'], "no field 'test_dataloder'. Near are: test_dataloader"),
+        (['--cfg-options', 'shots'], 'not of the form KEY=VALUE'),
+    ],
+)
+def test_what_cannot_be_met_is_said_at_once(args, message, capsys):
+    with pytest.raises(SystemExit):
+        config(*args)
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_a_field_that_is_asked_for_is_added():
+    assert config('--cfg-options', '+mine=3').mine == 3
+
+
+@pytest.mark.parametrize(
+    'args, message',
+    [
+        (['--folds', '0', '9'], '--folds: there is no fold 9; .* has 0 to 3'),
+        (['--cfg-options', 'optim_wraper.optimizer.lr=1'], 'Near are: optim_wrapper'),
+        (['--cfg-options', 'fold=1'], 'use --fold 1'),
+        (['--protocols', 'bamm'], 'no protocol bamm'),
+        (['--shots', '0'], '--shots must be at least 1'),
+    ],
+)
+def test_cross_validation_says_at_once_what_cannot_be_met(args, message, capsys):
+    with pytest.raises(SystemExit):
+        tool('cross_validate').parse_args([str(CONFIGS / 'tiny_1shot.py'), *args])
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_mixed_precision_on_a_cpu_is_refused_before_any_work(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr('mmfss.engine.launch.get_device', lambda: 'cpu')
+    options = ['--work-root', str(tmp_path), '--amp', '--cfg-options', 'optim_wrapper.type=OptimWrapper']
+    monkeypatch.setattr('sys.argv', ['train.py', str(CONFIGS / 'tiny_1shot.py'), *options])
+    with pytest.raises(SystemExit) as end:
+        tool('train').main()
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert end.value.code == 1 and message.startswith('train: --amp') and 'BFloat16OptimWrapper' in message
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_config_in_bfloat16_takes_amp(logged):
+    cfg = config('--amp', '--cfg-options', 'optim_wrapper.type=mmfss.BFloat16OptimWrapper')
+    enable_amp(cfg)
+    assert cfg.optim_wrapper.type == 'mmfss.BFloat16OptimWrapper' and '--amp changes nothing' in logged[-1]

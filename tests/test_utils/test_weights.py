@@ -1,13 +1,12 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """Reading checkpoints, and saying whether they fit. Base learners and pre-trained weights: tests/test_models."""
 
-import pickle
-
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from mmfss.utils.checkpoint_files import UntrustedCheckpointError
 from mmfss.utils.weights import (
     MisfitError,
     is_missing,
@@ -39,17 +38,17 @@ def reads(monkeypatch):
 
 
 def test_plain_files_hold_tensors_and_numbers(checkpoint):
-    content = read_checkpoint(checkpoint, plain=True)
+    content = read_checkpoint(checkpoint)
     assert content['meta']['best'] == 0.5
     assert model_state(content).keys() == {'weight'} == model_state(content['state_dict']).keys()
 
 
 def test_files_with_objects_are_not_plain(tmp_path):
-    torch.save(dict(state_dict={}, args=Payload()), tmp_path / 'a.pth')
+    torch.save(dict(state_dict=dict(a=torch.ones(1)), args=Payload()), tmp_path / 'a.pth')
     for hold in (False, True):  # what is kept for the next reader must not get around the refusal
-        read_checkpoint(tmp_path / 'a.pth', hold=hold)
-        with pytest.raises(pickle.UnpicklingError):
-            read_checkpoint(tmp_path / 'a.pth', plain=True)
+        read_checkpoint(tmp_path / 'a.pth', trust=True, hold=hold)
+        with pytest.raises(UntrustedCheckpointError, match='a.pth holds Python objects .*Payload.*--trust-checkpoint'):
+            read_checkpoint(tmp_path / 'a.pth')
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -59,7 +58,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_a_check_before_the_use_costs_no_second_read(checkpoint, tmp_path, reads):
-    torch.save({}, tmp_path / 'other.pth')
+    torch.save(dict(a=torch.ones(1)), tmp_path / 'other.pth')
     held = read_checkpoint(checkpoint, hold=True)
     read_checkpoint(tmp_path / 'other.pth')
     assert read_checkpoint(checkpoint) is held and reads.count(str(checkpoint)) == 1

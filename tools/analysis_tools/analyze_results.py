@@ -18,6 +18,7 @@ from prettytable import PrettyTable
 
 from mmfss.evaluation import read_report
 from mmfss.evaluation.functional import foreground_iou
+from mmfss.utils.plain_errors import plain_errors
 
 # Okabe and Ito's colours, which colour-blind readers tell apart.
 COLORS = ('#d55e00', '#0072b2', '#009e73', '#cc79a7', '#e69f00', '#56b4e9')
@@ -150,6 +151,7 @@ def save(figure: Figure, path: Path) -> None:
     print(path)
 
 
+@plain_errors('analyze_results')
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     try:

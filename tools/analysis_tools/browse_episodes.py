@@ -23,6 +23,7 @@ from mmfss.datasets import EpisodicDataset
 from mmfss.engine.cli import add_run_options, add_shots_option, load_config
 from mmfss.registry import DATASETS
 from mmfss.utils.configs import type_name
+from mmfss.utils.plain_errors import plain_errors
 from mmfss.visualization import EpisodeVisualizer
 from mmfss.visualization.contact_sheet import contact_sheet, draw_item
 
@@ -72,6 +73,7 @@ def browse(dataset: EpisodicDataset, args: argparse.Namespace, name: str) -> lis
     return paths
 
 
+@plain_errors('browse_episodes')
 def main(argv: list[str] | None = None) -> int:
     args, parser = parse_args(argv)
     MMLogger.get_current_instance().setLevel(logging.WARNING)

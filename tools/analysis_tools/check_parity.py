@@ -21,6 +21,7 @@ from pathlib import Path
 
 from mmfss.conversion import METHODS
 from mmfss.conversion.parity import Case, compare, find_cases
+from mmfss.utils.plain_errors import plain_errors
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 KINDS = dict(output='outputs', loss='losses', gradient='gradients')
@@ -85,6 +86,7 @@ def commit() -> str:
     return result.stdout.strip() or 'unknown'
 
 
+@plain_errors('check_parity')
 def main(argv: list[str] | None = None) -> int:
     """Compare all cases; 1 when one is off."""
     args = parse_args(argv)

@@ -14,6 +14,7 @@ import argparse
 import sys
 
 from mmfss.evaluation import read_report
+from mmfss.utils.plain_errors import plain_errors
 
 CONTROL_ROW = 'all-foreground'
 
@@ -158,6 +159,7 @@ def caption(reports: list[tuple[str, dict]]) -> str:
     return '\n'.join(lines)
 
 
+@plain_errors('compare_results')
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     try:

@@ -16,6 +16,7 @@ from mmengine.registry import init_default_scope
 
 from mmfss.registry import MODELS
 from mmfss.utils.configs import resolve_config
+from mmfss.utils.plain_errors import plain_errors
 
 DEFAULT = [
     f'configs/msanet/{backbone}_{dataset}_{shots}shot.py'
@@ -33,6 +34,7 @@ def count_parameters(config: str) -> tuple[int, int]:
     return (sum(p.numel() for p in parameters), sum(p.numel() for p in parameters if p.requires_grad))
 
 
+@plain_errors('count_parameters')
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from mmfss.engine.cli import add_run_options, add_shots_option, load_config
 from mmfss.engine.model_loading import load_model
 from mmfss.evaluation.functional import confusion
+from mmfss.utils.plain_errors import plain_errors
 
 PLAIN = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
 
@@ -68,6 +69,7 @@ def sweep(model, loader, episodes: int) -> tuple[dict, tuple[str, ...]]:
     return counts, loader.dataset.metainfo['class_names']
 
 
+@plain_errors('ensemble_sweep')
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

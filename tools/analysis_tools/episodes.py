@@ -23,6 +23,7 @@ from prettytable import PrettyTable
 from mmfss.datasets import Episode, EpisodicDataset, episodes_hash, read_episodes, write_episodes
 from mmfss.engine.cli import add_run_options, add_shots_option, load_config
 from mmfss.registry import DATASETS
+from mmfss.utils.plain_errors import plain_errors
 
 
 def parse_args(argv: list[str] | None = None) -> tuple[argparse.Namespace, argparse.ArgumentParser]:
@@ -111,6 +112,7 @@ def describe(episodes: Sequence[Episode], header: dict, candidates: dict[str, in
     return '\n'.join([*lines, f'hash {episodes_hash(episodes)}'])
 
 
+@plain_errors('episodes')
 def main(argv: list[str] | None = None) -> int:
     args, parser = parse_args(argv)
     MMLogger.get_current_instance().setLevel(logging.WARNING)

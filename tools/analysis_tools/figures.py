@@ -17,6 +17,7 @@ from tqdm import tqdm
 from mmfss.engine.cli import add_episode_options, add_run_options, apply_episode_options, load_config
 from mmfss.engine.model_loading import load_model, load_test_episodes
 from mmfss.evaluation import read_report
+from mmfss.utils.plain_errors import plain_errors
 from mmfss.visualization.figure_grid import check_figure_path, compose_grid, save_figure
 from mmfss.visualization.paper_figures import (
     RowMaker,
@@ -111,6 +112,7 @@ def make_rows(args: argparse.Namespace, parser: argparse.ArgumentParser) -> list
     return rows
 
 
+@plain_errors('figures')
 def main(argv: list[str] | None = None) -> int:
     """Draw a figure."""
     parser = make_parser()

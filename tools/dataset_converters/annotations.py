@@ -17,6 +17,7 @@ from pathlib import Path
 
 from mmfss.datasets.preparation import PreparationError
 from mmfss.datasets.preparation.annotated import LAYOUTS, prepare_annotations
+from mmfss.utils.plain_errors import plain_errors
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -33,6 +34,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+@plain_errors('annotations')
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     try:

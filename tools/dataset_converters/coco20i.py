@@ -18,6 +18,7 @@ from pathlib import Path
 
 from mmfss.datasets import COCO20iDataset
 from mmfss.datasets.preparation import CROWD_RULES, OVERLAP_RULES, WITHOUT_RULES, PreparationError, prepare_coco
+from mmfss.utils.plain_errors import plain_errors
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -46,6 +47,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
+@plain_errors('coco20i')
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     sources = [(args.json, args.images, args.out)]

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from mmfss.datasets.synthetic import ShapesSpec, generate_shapes
 from mmfss.datasets.synthetic.preview import preview_sheet
+from mmfss.utils.plain_errors import plain_errors
 from mmfss.utils.workers import WorkerDied
 
 
@@ -30,6 +31,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+@plain_errors('generate_shapes')
 def main() -> None:
     args = parse_args()
     bar = tqdm(total=args.train + args.val, desc='images', unit='', delay=0.5, mininterval=0.5)

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from mmfss.datasets.preparation import PreparationError, prepare_pascal
+from mmfss.utils.plain_errors import plain_errors
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -24,6 +25,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+@plain_errors('pascal5i')
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     try:

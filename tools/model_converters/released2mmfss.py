@@ -8,8 +8,10 @@ python tools/test.py CONFIG DST --fold 0      # CONFIG as printed
 
 from mmfss.conversion import METHODS
 from mmfss.conversion.cli import convert_file, make_parser
+from mmfss.utils.plain_errors import plain_errors
 
 
+@plain_errors('released2mmfss')
 def main() -> None:
     """Convert."""
     known = '\n'.join(f'    {method.title}' for method in METHODS.values())

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mmfss.datasets.mask_files import read_mask, whole_numbers
 from mmfss.datasets.pascal5i import Pascal5iDataset
 from mmfss.datasets.synthetic.writer import voc_palette
 
@@ -82,15 +83,6 @@ def is_voc_palette(image: Image.Image) -> bool:
     return palette is not None and palette[: 3 * len(VOC_NAMES)] == voc_palette()[: 3 * len(VOC_NAMES)]
 
 
-def _is_black_and_white(image: Image.Image) -> bool:
-    """Whether an index image uses black and white alone: programs order palettes freely, white may stand first."""
-    if image.mode != 'P':
-        return False
-    palette = np.array(image.getpalette() or [], int).reshape(-1, 3)
-    used = palette[[index for index in np.unique(image) if index < len(palette)]]
-    return len(used) > 0 and bool(np.isin(used, (0, 255)).all() and (used == used[:, :1]).all())
-
-
 def read_index_image(path: str | Path) -> AnnotationFile:
     """A PNG (or other lossless image) of class indices, or black and white; VOC's palette gives VOC's names.
 
@@ -99,10 +91,8 @@ def read_index_image(path: str | Path) -> AnnotationFile:
     """
     try:
         with Image.open(path) as image:
-            if image.mode not in ('1', 'L', 'P', 'I', 'I;16'):
-                raise ValueError(f'its mode is {image.mode}; a mask is black and white, or of class indices')
             names = VOC_NAMES if is_voc_palette(image) else ()
-            values = np.array(image.convert('L') if _is_black_and_white(image) else image)
+        values = read_mask(path, f'The mask {path}')
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise AnnotationError(f'{path} cannot be read as a mask ({error}). Save it as a PNG again.') from error
-    return array_file(values, str(path), 'index image', names)
+    return array_file(whole_numbers(values), str(path), 'index image', names)

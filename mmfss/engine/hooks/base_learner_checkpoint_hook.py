@@ -9,8 +9,10 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import weights_to_cpu
 
 from mmfss.registry import HOOKS
+from mmfss.utils.checkpoint_files import CheckpointFileError, not_finite, some
 from mmfss.utils.checkpoint_meta import base_class_names
 from mmfss.utils.files import RESUME, atomic_torch_save
+from mmfss.utils.plain_errors import StopError
 from mmfss.utils.weights import model_state, read_checkpoint
 
 KEPT_PREFIXES = ('backbone.', 'decode_head.')
@@ -43,6 +45,7 @@ class BaseLearnerCheckpointHook(Hook):
 
         Raises:
             OSError: When it cannot be written (see :func:`mmfss.utils.files.atomic_write`).
+            StopError: When weights are not finite; nothing is written then.
         """
         if is_main_process():
             self._write(runner)
@@ -51,10 +54,19 @@ class BaseLearnerCheckpointHook(Hook):
     def _write(self, runner) -> None:
         best = self._best_checkpoint(runner) if self.use_best else None
         if best is not None:
-            state = model_state(read_checkpoint(best))
-        else:
+            try:
+                state = model_state(read_checkpoint(best))
+            except CheckpointFileError as error:
+                runner.logger.warning(f'{error}. The last weights are used instead.')
+                best = None
+        if best is None:
             model = runner.model.module if is_model_wrapper(runner.model) else runner.model
             state = weights_to_cpu(model.state_dict())
+        if names := not_finite(state):  # of a model that something else than the training has changed
+            raise StopError(
+                f'{self.filename} was not written: weights are not finite (NaN or infinity): {some(names)}. '
+                f'The last checkpoint in {runner.work_dir} was written before that.'
+            )
         dataset_meta = _plain(dict(getattr(runner.train_dataloader.dataset, 'metainfo', {})))
         names = base_class_names(dataset_meta) or tuple(dataset_meta.get('classes', ()))[1:]
         path = Path(runner.work_dir) / self.filename
