@@ -126,6 +126,9 @@ def test_cvat_ellipses_and_turned_boxes(tmp_path):
     put(path, scene.format('<mask label="cat" rle="3, 4" left="1" top="1" width="5" height="2"/>'))
     with pytest.raises(AnnotationError, match='add up to 7 pixels, its box of 5x2 has 10'):
         read(path)
+    put(path, scene.format('<mask label="cat" rle="0, 90000000000" left="0" top="0" width="300000" height="300000"/>'))
+    with pytest.raises(AnnotationError, match='mask of 300000x300000 pixels .* reaches outside'):
+        read(path)
 
 
 @pytest.mark.parametrize('make', [toys.coco, toys.cvat])
@@ -207,6 +210,13 @@ def test_no_array_runs_code_or_fills_the_memory(tmp_path, monkeypatch):
         read('b.npy')
 
 
+def test_palettes_of_black_and_white_go_by_colour(tmp_path):
+    image = Image.fromarray(1 - toys.CAT_MASK.astype(np.uint8))
+    image.putpalette([255, 255, 255, 0, 0, 0])
+    image.save(tmp_path / 'a.png')
+    assert np.array_equal(read(tmp_path / 'a.png'), toys.CAT_MASK)
+
+
 def test_palettes_of_voc_have_names(tmp_path):
     image = Image.fromarray(toys.indices() + np.uint8(5) * (toys.indices() == 3))
     image.putpalette(voc_palette())
@@ -243,7 +253,8 @@ BOMB = '<!DOCTYPE a [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]><annotations>&b;
         ('a.txt', '0 0.1 0.1 0.3 nan', 'line 1 of .*nan'),
         ('a.txt', '0 0.1 0.1 0.3 0.3\n0.5 0.1 0.1 0.3 0.3', 'line 2 of .*whole number'),
         ('a.txt', '0 0.1 0.1 0.3 0.3\ncat 0.1 0.1 0.3 0.3', "line 2 of .*'cat'"),
-        ('a.txt', '0 0.1 0.1 0.3 0.3\n1 0.5', 'line 2 of .*it holds 2 values'),
+        ('a.txt', '0 0.1 0.1 0.3 0.3 0.1 0.2 0.4', 'line 1 of .*half a point is missing'),
+        ('a.txt', '0 0.1 0.1 0.3 0.3\n1 0.5 0.2', 'line 2 of .*it holds 3 values'),
         ('a.csv', 'a,b\n1,2', 'no known kind'),
         ('a.npz', b'PK\x03\x04abc', 'archive'),
     ],

@@ -49,6 +49,8 @@ def main(argv: list[str] | None = None) -> None:
         )
     except (PreparationError, OSError) as error:
         sys.exit(f'annotations: {error}')
+    except KeyboardInterrupt:
+        sys.exit('\nannotations: interrupted; nothing was written.')
     print(f'{args.out}: ' + ', '.join(f'{label} {count}' for label, count in made.images.items()) + ' (images)')
     for note in made.notes:
         print(note)

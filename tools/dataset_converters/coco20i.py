@@ -77,6 +77,8 @@ def main(argv: list[str] | None = None) -> None:
             )
         except (PreparationError, OSError) as error:
             sys.exit(f'coco20i: {error}')
+        except KeyboardInterrupt:
+            sys.exit('\ncoco20i: interrupted; the same command resumes.')
         print(f'{masks}: {len(made.images)} masks of {len(made.names)} classes')
         for note in made.notes:
             print(f'{json_file}: {note}')

@@ -32,6 +32,8 @@ def main(argv: list[str] | None = None) -> None:
         lists = prepare_pascal(args.voc, args.sbd, args.out, workers=args.workers)
     except (PreparationError, OSError) as error:
         sys.exit(f'pascal5i: {error}')
+    except KeyboardInterrupt:
+        sys.exit('\npascal5i: interrupted; the same command resumes.')
     print('written: SegmentationClassAug, ' + ', '.join(f'{name}.txt ({n})' for name, n in lists.items()))
     print('next: python tools/dataset_converters/verify.py pascal5i --data-root DATA_ROOT')
 

@@ -1,6 +1,7 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """XML: ``CVAT for images 1.1`` (many images; polygons, boxes, ellipses, masks) and Pascal VOC (one image; boxes)."""
 
+from functools import partial
 from xml.etree.ElementTree import Element
 
 import numpy as np
@@ -77,10 +78,19 @@ def _cvat_painter(shape: Element) -> Painter:
             raise AnnotationError(
                 f'the runs of its RLE add up to {runs.sum():g} pixels, its box of {width}x{height} has {width * height}'
             )
-        # Row after row within the box, background first: not COCO's order, which pycocotools decodes.
-        flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs.astype(int))
-        return pasted(flat.reshape(height, width), left, top)
+        return partial(_paint_runs, runs.astype(int), (left, top, width, height))
     raise AnnotationError(f'its kind <{shape.tag}> is not known')
+
+
+def _paint_runs(runs: np.ndarray, box: tuple[int, int, int, int], height: int, width: int) -> np.ndarray:
+    left, top, w, h = box
+    if left < 0 or top < 0 or left + w > width or top + h > height:  # before anything of that size is made
+        raise AnnotationError(
+            f'its mask of {w}x{h} pixels at ({left}, {top}) reaches outside of the image of {width}x{height} pixels'
+        )
+    # Row after row within the box, background first: not COCO's order, which pycocotools decodes.
+    flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    return pasted(flat.reshape(h, w), left, top)(height, width)
 
 
 def _voc_image(root: Element, path: str) -> AnnotatedImage:

@@ -56,8 +56,10 @@ def _object(words: list[str], name: str, names: tuple[str, ...]) -> AnnotatedObj
         raise AnnotationError(f'the class {words[0]} is no whole number from 0')
     if names and index >= len(names):
         raise AnnotationError(f'the class {words[0]} has no name; there are {len(names)}: {", ".join(names[:8])}')
-    if len(values) % 2:  # predictions end with their confidence
+    if len(values) == 5:  # a predicted box ends with its confidence
         values = values[:-1]
+    if len(values) % 2:
+        raise AnnotationError('half a point is missing, or a confidence stands at the end')
     if len(values) < 4:
         raise AnnotationError(f'it holds {len(words)} values')
     if values.min() < -SLACK or values.max() > 1 + SLACK:
