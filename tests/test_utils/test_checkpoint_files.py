@@ -148,6 +148,7 @@ FOREIGN = dict(
     a_list=(saved([1, 2]), 'holds no state dict.*a list'),
     a_tensor=(saved(torch.ones(2)), 'holds no state dict.*a Tensor'),
     no_weights=(saved(dict(epoch=1)), 'holds no state dict.*epoch'),
+    other_meta=(saved(dict(state_dict=STATE, meta=None)), 'under meta'),
     state_list=(saved(dict(state_dict=[1])), 'holds no state dict'),
     plain_pickle=(pickle.dumps([1, 2], 2), 'no checkpoint|no state dict'),
     cut_pickle=(pickle.dumps(list(range(500)), 2)[:100], 'no checkpoint'),
