@@ -39,13 +39,8 @@ def test_what_mmfss_says_of_an_input_is_a_message(tmp_path, capsys):
 
 
 def test_bugs_keep_their_traceback():
-    for function in (
-        lambda: torch.ones(2).reshape(3),
-        lambda: int('a'),
-        lambda: [].index(1),
-        lambda: {}['a'],
-        lambda: None.a,
-    ):
+    bugs = (lambda: torch.ones(2).reshape(3), lambda: int('a'), lambda: [].index(1), lambda: {}['a'], lambda: None.a)
+    for function in bugs:
         error = caught(function)
         with pytest.raises(type(error)), plain_errors('tool'):
             function()
