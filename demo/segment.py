@@ -60,7 +60,7 @@ class _ClassAction(argparse.Action):
             elif kind in ('polygon', 'points'):
                 annotation = {kind: [tuple(float(v) for v in pair.split(',')) for pair in values[1].split()]}
         except ValueError:
-            parser.error(f'{option_string} {" ".join(values)}: coordinates are numbers, as in its help')
+            parser.error(f'{option_string} {" ".join(values)}: coordinates are numbers in pixels, as in its help')
         if kind in ('support', 'box', 'polygon', 'points'):
             current.images.append(values[0])
             current.masks.append(annotation)

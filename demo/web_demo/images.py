@@ -1,13 +1,19 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """What a visitor hands in, made safe: image files, painted layers, typed boxes."""
 
+import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
+
+from mmfss.apis.coordinates import numbers, pixels_of_box
+from mmfss.datasets.file_kinds import HEAD, file_kind
+from mmfss.datasets.image_files import CorruptFileError, decode_image
+from mmfss.utils.notices import collected
 
 # Not "whatever Pillow knows": some of its decoders start other programs.
 FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF', 'GIF')
@@ -15,7 +21,7 @@ _NUMBERS = re.compile(r'[\s,;]+')
 
 
 def read_image(path: str | Path, name: str, max_pixels: int) -> np.ndarray:
-    """Read an uploaded image, upright.
+    """Read an uploaded image through the door of :mod:`mmfss.datasets.image_files`.
 
     Args:
         path (str | Path): The uploaded file.
@@ -28,14 +34,31 @@ def read_image(path: str | Path, name: str, max_pixels: int) -> np.ndarray:
     Raises:
         ValueError: When it is no image, is broken, or is too large.
     """
+    with open(path, 'rb') as stream:
+        data = stream.read()
+    kind = file_kind(data[:HEAD], name)
+    if kind is not None:
+        raise ValueError(f'{name} cannot be read: it is no image but {kind[0]}. {kind[1]}')
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             check_size(image.size, name, max_pixels)
-            return np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
     except (UnidentifiedImageError, OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise ValueError(
             f'{name} cannot be read as an image. Give a whole file of one of these kinds: {", ".join(FORMATS)}.'
         ) from error
+    try:
+        return np.ascontiguousarray(decode_image(data, name)[..., ::-1])
+    except CorruptFileError as error:
+        raise ValueError(f'{name} cannot be read. {error}') from error
+
+
+def read_noted(path: str | Path, name: str, max_pixels: int) -> tuple[np.ndarray | None, list[str]]:
+    """:func:`read_image`, None for what cannot be read, and what the visitor should know about it."""
+    with collected() as notes:
+        try:
+            return read_image(path, name, max_pixels), notes
+        except ValueError as error:
+            return None, [str(error)]
 
 
 def check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
@@ -60,6 +83,21 @@ def limit_side(image: np.ndarray, longest: int, shortest: int = 0) -> np.ndarray
         (max(1, round(W * scale)), max(1, round(H * scale))),
         interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC,
     )
+
+
+def marked_layer(mask: np.ndarray, size: tuple[int, int], colour: tuple[int, int, int, int]) -> np.ndarray:
+    """A layer for an editor, as if a mask had been painted; :func:`painted` gives the mask back.
+
+    Args:
+        mask (np.ndarray): (H, W) bool.
+        size (tuple[int, int]): (h, w) of the picture in the editor.
+        colour (tuple[int, int, int, int]): RGBA of the brush.
+
+    Returns:
+        np.ndarray: (h, w, 4) uint8, transparent where nothing is marked.
+    """
+    region = cv2.resize(mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA) >= 0.5
+    return np.where(region[..., None], np.array(colour), 0).astype(np.uint8)
 
 
 def painted(layers: Sequence[Image.Image | None], size: tuple[int, int]) -> np.ndarray:
@@ -107,16 +145,20 @@ def parse_box(text: str, size: tuple[int, int]) -> tuple[int, int, int, int]:
     """
     H, W = size
     try:
-        x1, y1, x2, y2 = (float(part) for part in _NUMBERS.split(text.strip(' ()[]')) if part)
-        box = tuple(round(min(max(v, 0), end)) for v, end in zip((x1, y1, x2, y2), (W, H, W, H), strict=True))
-    except (ValueError, OverflowError):
+        box = numbers([float(part) for part in _NUMBERS.split(text.strip(' ()[]')) if part], 4)
+    except ValueError:
         raise ValueError(
             f'The box "{text}" is not understood. Write four numbers in pixels: left, top, right, '
             'bottom, such as 40, 30, 200, 180.'
         ) from None
-    if box[2] <= box[0] or box[3] <= box[1]:
+    try:
+        return pixels_of_box(box, size, 'the box')
+    except ValueError as error:
         raise ValueError(
-            f'The box {text} holds no part of the image of {W} x {H} pixels. Left must be smaller than '
-            'right, top smaller than bottom.'
-        )
-    return box
+            f'The box {text} holds no part of the image of {W} x {H} pixels{_joined(str(error))} Left must be smaller '
+            'than right, top smaller than bottom.'
+        ) from None
+
+
+def _joined(reason: str) -> str:
+    return reason if reason[:1] in ':.' else f': {reason}.'

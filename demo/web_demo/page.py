@@ -15,14 +15,17 @@ from types import SimpleNamespace
 
 import gradio as gr
 
+from mmfss.utils.notices import collected
 from mmfss.visualization.sheet import class_color
 
-from .images import FORMATS, box_around, limit_side, painted, parse_box, read_image
+from .images import FORMATS, box_around, limit_side, marked_layer, painted, parse_box, read_noted
 from .session import Limits, Session
+from .uploads import ACCEPTED, find_mark, sort_uploads
 
 MASK, BOX = 'the object', 'corners of a box'
 ADD = 'Add example'
 PAINT = ('#0078e6', 0.6)  # see-through: what lies below guides the brush
+BRUSH = (0, 120, 230, 153)  # the same as RGBA
 # A hidden link that the visible button follows once its file is there.
 _FOLLOW = "() => setTimeout(() => document.querySelector('#archive')?.click(), 300)"
 _SUFFIXES = [f'.{kind.lower()}' for kind in (*FORMATS, 'JPG', 'TIF')]
@@ -67,8 +70,8 @@ def build_app(
         example = [at.drop, at.marking, at.editor, at.skip]
         classes = [at.chips, at.known, at.shots, at.chosen]
         app.load(lambda: Session(inferencer, limits, lock), None, state, **quiet)
-        at.drop.upload(_told(_load_examples), [state, at.drop], example, show_progress='minimal', **on())
-        at.skip.click(_told(_next_example), state, example, **quiet)
+        at.drop.upload(_told(_load_examples), [state, at.drop, at.name], example, show_progress='minimal', **on())
+        at.skip.click(_told(_next_example), [state, at.name], example, **quiet)
         adding = gr.on(
             [at.add.click, at.name.submit], lambda: gr.Button('Adding ...', interactive=False), None, at.add, **quiet
         ).then(
@@ -101,9 +104,16 @@ def _lay_out(limits: Limits, threshold: float) -> SimpleNamespace:
     )
     with gr.Row():
         with gr.Column(min_width=320):
-            gr.Markdown('### 1. Show the object\nDrop one or more images of it, then paint over it.')
+            gr.Markdown(
+                '### 1. Show the object\nDrop one or more images of it, then paint over it; '
+                'annotation files (labelme, COCO, YOLO, CVAT, VOC) may be dropped with them.'
+            )
             drop = gr.File(
-                file_count='multiple', file_types=_SUFFIXES, height=160, show_label=False, elem_id='examples'
+                file_count='multiple',
+                file_types=[*_SUFFIXES, *ACCEPTED],
+                height=160,
+                show_label=False,
+                elem_id='examples',
             )
             with gr.Column(visible=False) as marking:
                 editor = gr.ImageEditor(
@@ -190,26 +200,34 @@ def _lay_out(limits: Limits, threshold: float) -> SimpleNamespace:
     return SimpleNamespace(**{name: here[name] for name in names.split()})
 
 
-def _load_examples(session: Session, paths: list[str] | None) -> list:
-    session.pending += paths or []
-    return _next_example(session)
+def _load_examples(session: Session, paths: list[str] | None, name: str) -> list:
+    images, marks, notes = sort_uploads(paths or [])
+    session.pending += images
+    session.marks = [*marks, *session.marks]
+    for note in notes:
+        gr.Warning(note)
+    return _next_example(session, name)
 
 
-def _next_example(session: Session) -> list:
-    """Show the next upload to be marked, or the field to drop some."""
-    session.example = None
+def _next_example(session: Session, name: str = '') -> list:
+    """Show the next upload to be marked, or the field to drop some; what a dropped annotation marks is painted."""
+    session.example, path = None, ''
     while session.pending and session.example is None:
         path = session.pending.pop(0)
-        try:
-            session.example = read_image(path, Path(path).name, session.limits.max_pixels)
-        except ValueError as error:
-            gr.Warning(str(error))
+        session.example, notes = read_noted(path, Path(path).name, session.limits.max_pixels)
+        for note in notes:
+            gr.Warning(note)
     waiting = f' ({len(session.pending)} more to come)' if session.pending else ''
     drawn = None
     if session.example is not None:
         # At a size at which the brush is neither too thick nor too thin.
         image = limit_side(session.example, session.limits.max_side, 640)
         drawn = dict(background=image, layers=[], composite=image)
+        mask, note = find_mark(session.marks, Path(path).name, session.example.shape[:2], ' '.join(name.split()))
+        if note:
+            gr.Warning(note)
+        if mask is not None:
+            drawn['layers'] = [marked_layer(mask, image.shape[:2], BRUSH)]
     return [
         gr.File(None, visible=drawn is None),
         gr.Column(visible=drawn is not None),
@@ -223,13 +241,16 @@ def _add_example(session: Session, drawn: dict | None, name: str, box: str, mean
         raise ValueError('Drop an image first, then mark the object on it.')
     size = session.example.shape[:2]
     if box.strip():
-        annotation = parse_box(box, size)
+        with collected() as notes:
+            annotation = parse_box(box, size)
+        for note in notes:
+            gr.Warning(note)
     else:
         annotation = painted(drawn['layers'] if drawn else [], size)
         if meaning == BOX and annotation.any():
             annotation = box_around(annotation)
     session.add_shot(name, session.example, annotation)
-    return [*_next_example(session), '', *_class_views(session)]
+    return [*_next_example(session, name), '', *_class_views(session)]
 
 
 def _remove_class(session: Session, name: str | None) -> list:

@@ -22,7 +22,7 @@ from PIL import Image
 from mmfss.apis.results import mask_from_scores
 from mmfss.visualization.sheet import GIVEN, class_color, overlay_index_map, overlay_mask
 
-from .images import limit_side, read_image, scale_box
+from .images import limit_side, read_noted, scale_box
 
 PICTURE_HEIGHT = 480  # at least, or the outlines of small images are too thick
 Annotation = np.ndarray | tuple[int, int, int, int]  # (H, W) bool, or x1, y1, x2, y2
@@ -105,6 +105,7 @@ class Session:
         self.classes: dict[str, SupportClass] = {}
         self.results: list[SegmentedImage] = []
         self.pending: list[str] = []  # uploads that wait to be marked
+        self.marks: list = []  # annotation files that were dropped, parsed
         self.example: np.ndarray | None = None  # the one that is being marked
         self.legend: list[tuple[str, int]] = []  # name and colour of the classes that the results were made with
         self._folder: tempfile.TemporaryDirectory | None = None
@@ -160,7 +161,7 @@ class Session:
             batch_size (int): Images in one forward pass. Defaults to 4.
 
         Yields:
-            str: A line on each file that could not be used, then an empty line for each image that is finished.
+            str: A line on each file that could not be used as it is, then an empty line for each finished image.
 
         Raises:
             ValueError: When there is no class, or no image that can be used.
@@ -176,12 +177,11 @@ class Session:
             )
         names, images, sizes = [], [], []
         for name, path in files:
-            try:
-                image = read_image(path, name, self.limits.max_pixels)
-            except ValueError as error:
-                if len(files) == 1:
-                    raise
-                yield str(error)
+            image, notes = read_noted(path, name, self.limits.max_pixels)
+            if image is None and len(files) == 1:
+                raise ValueError(notes[0])
+            yield from notes
+            if image is None:
                 continue
             names.append(name)
             sizes.append(image.shape[:2])

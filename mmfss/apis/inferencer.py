@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from mmfss.registry import INFERENCERS
 from mmfss.structures import SupportBank
+from mmfss.utils.notices import begin_telling
 
 from .images import ImageLike, load_image, rgb
 from .model import Geometry, ready_model
@@ -95,6 +96,7 @@ class FewShotInferencer:
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f'the name of a class is a text, not {name!r}')
         images, masks = as_list(images), as_list(masks)
+        begin_telling()
         if len(images) != len(masks) or not images:
             raise ValueError(
                 f"class '{name}': {len(images)} support images and {len(masks)} masks; give one mask for "
@@ -217,10 +219,8 @@ class FewShotInferencer:
             check_display()
         writer = None
         if out_dir is not None:
-            names, settings = (
-                [c.name for c in classes],
-                [self.fingerprint, [(c.name, c.key) for c in classes], threshold],
-            )
+            names = [c.name for c in classes]
+            settings = [self.fingerprint, [(c.name, c.key) for c in classes], threshold]
             writer = ResultWriter(out_dir, names, digest_of(settings), formats)
         sources = find_queries(images, NameBook(writer.names if writer else None))
         if writer is not None:

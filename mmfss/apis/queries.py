@@ -15,9 +15,11 @@ import numpy as np
 from mmengine.logging import print_log
 from PIL import Image
 
-from mmfss.datasets.folder import natural_order
+from mmfss.datasets.image_files import check_file, check_path, pil_rgb
+from mmfss.datasets.listings import HIDDEN, OTHER, is_hidden, natural_order, say_unused
+from mmfss.utils.notices import begin_telling
 
-from .images import ImageLike, check_file, pil_array
+from .images import ImageLike
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg')
@@ -89,7 +91,7 @@ class ImageList:
                 path, identity, stamp = Path(image), str(Path(image).absolute()), _file_stamp(Path(image))
             else:
                 path = Path(image.filename) if getattr(image, 'filename', '') else None
-                stamp = _digest(pil_array(image, f'image {index}') if isinstance(image, Image.Image) else image)
+                stamp = _digest(pil_rgb(image, f'image {index}') if isinstance(image, Image.Image) else image)
                 identity = f'{stamp} {index}'  # the same array twice is two images
             source = str(image) if isinstance(image, (str, PathLike)) else ''
             yield Query(self.book.name(identity, path, index), image, source, identity, stamp)
@@ -157,6 +159,7 @@ def find_queries(images, book: NameBook) -> list[ImageList | Video]:
         FileNotFoundError: When a file is missing.
         ValueError: When a folder or glob holds no image, a file is none, or there is nothing at all.
     """
+    begin_telling()
     given = list(images) if isinstance(images, Sequence) and not isinstance(images, (str, bytes)) else [images]
     sources: list[ImageList | Video] = []
 
@@ -170,6 +173,7 @@ def find_queries(images, book: NameBook) -> list[ImageList | Video]:
 
     for item in given:
         if isinstance(item, (str, PathLike)):
+            check_path(item)
             for path in _paths(item):
                 if path.suffix.lower() not in VIDEO_SUFFIXES:
                     check_file(path)
@@ -188,28 +192,57 @@ def find_queries(images, book: NameBook) -> list[ImageList | Video]:
 
 
 def _paths(given: str | PathLike) -> list[Path]:
-    """The files that a path, folder or glob stands for, in natural order."""
+    """The files that a path, folder or glob stands for, in natural order; what is left out of them is told."""
     path = Path(given)
     if path.is_dir():
-        found = [p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
+        inside = list(path.iterdir())
+        found = [p for p in inside if _is_image(p, IMAGE_SUFFIXES)]
         if not found:
             below = next((p for p in path.rglob('*') if p.suffix.lower() in IMAGE_SUFFIXES), None)
             hint = f" There are some below: try '{path}/**/*{below.suffix}'." if below else ''
-            raise ValueError(f'The folder {path} holds no image ({", ".join(IMAGE_SUFFIXES)}).{hint}')
+            left = say_unused(_left_out(inside, found))
+            raise ValueError(
+                f'The folder {path} holds no image ({", ".join(IMAGE_SUFFIXES)}).{hint}'
+                + (f' It holds: {left}.' if left else '')
+            )
     elif any(c in str(given) for c in '*?[') and not path.exists():
-        found = [
-            p
-            for p in map(Path, glob.glob(str(given), recursive=True))
-            if p.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES and p.is_file()
-        ]
+        inside = [Path(p) for p in glob.glob(str(given), recursive=True)]
+        found = [p for p in inside if _is_image(p, IMAGE_SUFFIXES + VIDEO_SUFFIXES)]
         if not found:
             raise ValueError(
                 f'No image or video matches {given}. Check the pattern (put it in quotes in a shell; ** '
                 'goes into folders below).'
             )
+        inside = [p for p in inside if not p.is_dir()]
     else:
         return [path]
+    left = _left_out(inside, found)
+    print_log(
+        f'{given}: {len(found)} images' + (f'; left out: {say_unused(left)}.' if left else '.'),
+        'current',
+        logging.WARNING if set(left) - {HIDDEN} else logging.INFO,
+    )
     return sorted(found, key=lambda p: natural_order(str(p)))
+
+
+def _is_image(path: Path, suffixes: tuple[str, ...]) -> bool:
+    return path.suffix.lower() in suffixes and path.is_file() and not is_hidden(path.name)
+
+
+def _left_out(inside: list[Path], found: list[Path]) -> dict[str, list[str]]:
+    """Names by the reason for which they are not among the found."""
+    left: dict[str, list[str]] = {}
+    for path in sorted(set(inside) - set(found), key=lambda p: natural_order(p.name)):
+        if is_hidden(path.name):
+            reason = HIDDEN
+        elif path.is_dir():
+            reason = 'folders'
+        elif path.suffix.lower() in VIDEO_SUFFIXES:
+            reason = 'videos (give them by name)'
+        else:
+            reason = 'dead links' if not path.exists() else OTHER
+        left.setdefault(reason, []).append(path.name)
+    return left
 
 
 def _file_stamp(path: Path) -> str:

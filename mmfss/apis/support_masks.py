@@ -1,20 +1,24 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """What a user gives as the annotation of a support, to labels: 0 background, 1 object, 255 ignored."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from functools import partial
 from os import PathLike
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image
 
-from mmfss.datasets.input_checks import IGNORE
+from mmfss.datasets.bit_depth import to_8_bit
+from mmfss.datasets.image_files import check_path
+from mmfss.datasets.mask_files import IGNORE, grey, mask_values, read_mask, whole_numbers
+from mmfss.utils.notices import tell
 
+from .coordinates import KINDS, draw
 from .tool_annotations import tool_labels
 
-POINT_RADIUS = 0.02  # of the longer side: such a disc still covers several pixels of a network's small input
-_KINDS = (
+STRAY = 20  # so many times more pixels of 255 than of 1 are no border that is left out
+_FORMS = (
     'a path, an array, a PIL image, or dict(box=...), dict(polygon=...), dict(points=...), dict(mask=..., value=...)'
 )
 
@@ -52,8 +56,11 @@ def support_mask(annotation, shape: tuple[int, int], image: str, path: str | Non
     else:
         value = None
         if isinstance(annotation, dict):
+            if set(annotation) - {'mask', 'value'}:
+                raise TypeError(f'the annotation of {image} is a dict of {sorted(annotation)}; give {_FORMS}')
             annotation, value = annotation['mask'], annotation.get('value')
-        values, name = _read(annotation, image)
+            value = value if value is None else _number(value, f'the mask of {image}')
+        values, name = _read(annotation, image, value)
         if values.shape != tuple(shape):
             turned = (
                 ' Its sides are swapped: the camera noted a rotation (EXIF) that the mask does not have; turn '
@@ -71,42 +78,52 @@ def support_mask(annotation, shape: tuple[int, int], image: str, path: str | Non
     return labels
 
 
-def _read(mask, image: str) -> tuple[np.ndarray, str]:
-    """Mask values (H, W), and how errors name the mask."""
+def _read(mask, image: str, value: int | None) -> tuple[np.ndarray, str]:
+    """Mask values (H, W), and how errors name the mask; of palettes the indices where ``value`` is one of them."""
+    if value is not None and not isinstance(mask, np.ndarray):
+        values, name = _read_as(mask, image, partial(mask_values, indices=True))
+        if value in values:
+            return values, name
+    return _read_as(mask, image, mask_values)
+
+
+def _read_as(mask, image: str, reader: Callable) -> tuple[np.ndarray, str]:
     if isinstance(mask, (str, PathLike)):
-        name = f'The mask {mask}'
-        if not Path(mask).is_file():
+        check_path(mask, 'mask')
+        if not Path(mask).exists():
             raise FileNotFoundError(f'There is no mask {mask} (for {image}). Check the path.')
-        try:
-            with Image.open(mask) as opened:
-                values = _values(opened)
-        except Exception as error:  # each decoder raises its own kind
-            raise ValueError(f'{name} cannot be read ({error}). Save it as a PNG again.') from error
-    elif isinstance(mask, Image.Image):
-        name, values = f'the mask of {image}', _values(mask)
-    elif isinstance(mask, np.ndarray):
-        name, values = f'the mask of {image}', mask
-    else:
-        raise TypeError(f'the mask of {image} is a {type(mask).__name__}; give {_KINDS}')
-    if values.ndim == 3:
-        colours = values[..., :3]
-        if (colours != colours[..., :1]).any():
-            raise ValueError(f'{name} is in colours. Save it in black and white, or as class indices.')
-        values = colours[..., 0]
+        return read_mask(mask, f'The mask {mask}', reader), f'The mask {mask}'
+    name = f'the mask of {image}'
+    if isinstance(mask, Image.Image):
+        return reader(mask, name), name
+    if not isinstance(mask, np.ndarray):
+        raise TypeError(f'{name} is a {type(mask).__name__}; give {_FORMS}')
+    values = mask
+    if values.ndim == 3 and values.shape[2] in (2, 4):
+        values = mask_values(Image.fromarray(to_8_bit(values, name), 'LA' if values.shape[2] == 2 else 'RGBA'), name)
+    elif values.ndim == 3 and values.shape[2] in (1, 3):
+        values = grey(values, name)
     if values.ndim != 2:
         raise ValueError(f'{name} is an array of shape {values.shape}; a mask has height and width.')
     return values, name
 
 
-def _values(mask: Image.Image) -> np.ndarray:
-    """Bits, indices or grey values as they are stored; of grey with alpha the grey."""
-    return np.asarray(mask.convert('L') if mask.mode == 'LA' else mask)
+def _number(value, name: str) -> int:
+    """The value that a user names as the object's."""
+    known = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if not known or not float(value).is_integer():
+        raise TypeError(f'`value` of {name} is {value!r}; give the whole number of the object, such as value=3')
+    return int(value)
 
 
 def _to_labels(values: np.ndarray, value: int | None, name: str) -> np.ndarray:
     if values.dtype == bool:
-        return values.astype(np.uint8)
-    found = np.unique(values)
+        if value not in (None, 0, 1, IGNORE):
+            raise ValueError(f'{name} is black and white: it holds no pixel of value {value}.')
+        return (values == (value != 0)).astype(np.uint8)
+    if value is None:
+        values = whole_numbers(values)
+    found, areas = np.unique(values, return_counts=True)
     if value is not None:
         if value not in found:
             raise ValueError(f'{name} holds no pixel of value {value}; it holds {_listed(found)}.')
@@ -115,13 +132,21 @@ def _to_labels(values: np.ndarray, value: int | None, name: str) -> np.ndarray:
         return labels
     strange = found[~np.isin(found, (0, 1, IGNORE))]
     if len(strange):
-        grey = ' Grey edges come from JPEG or smoothing: save it as PNG without.' if len(strange) > 8 else ''
+        grey_edges = ' Grey edges come from JPEG or smoothing: save it as PNG without.' if len(strange) > 8 else ''
         raise ValueError(
             f'{name} holds the values {_listed(found)}; a mask is 0 and 255, or 0 and 1 (then 255 is left '
             f'out). Say which value is the object: dict(mask=..., value={strange[0]}), on the command '
-            f'line --mask-value {strange[0]}.{grey}'
+            f'line --mask-value {strange[0]}.{grey_edges}'
         )
     if 1 in found:
+        area = dict(zip(found.tolist(), areas.tolist(), strict=True))
+        if area.get(IGNORE, 0) > STRAY * area[1]:
+            tell(
+                'stray pixels',
+                f'{name} holds {area[1]} pixels of 1 and {area[IGNORE]} of 255: 1 is taken as the object and 255 as '
+                'left out. If 255 is the object, say so: dict(mask=..., value=255), on the command line '
+                '--mask-value 255.',
+            )
         return values.astype(np.uint8)
     return (values == IGNORE).astype(np.uint8)
 
@@ -133,42 +158,7 @@ def _listed(values: np.ndarray) -> str:
 
 def _draw(annotation: dict, shape: tuple[int, int], image: str) -> np.ndarray:
     """Labels (H, W) of a box, polygons or points."""
-    kinds = [kind for kind in ('box', 'polygon', 'points') if kind in annotation]
+    kinds = [kind for kind in KINDS if kind in annotation]
     if len(kinds) != 1 or set(annotation) - {*kinds, *(['radius'] if kinds == ['points'] else [])}:
-        raise TypeError(f'the annotation of {image} is a dict of {sorted(annotation)}; give {_KINDS}')
-    kind, (H, W) = kinds[0], shape
-    labels = np.zeros(shape, np.uint8)
-    try:
-        if kind == 'box':
-            x1, y1, x2, y2 = (round(float(v)) for v in annotation['box'])
-            labels[max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)] = 1
-        elif kind == 'polygon':
-            for corners in _polygons(annotation['polygon']):
-                cv2.fillPoly(labels, [np.rint(corners).astype(np.int32).reshape(-1, 1, 2)], 1)
-        else:
-            radius = annotation.get('radius') or max(1, round(POINT_RADIUS * max(shape)))
-            for x, y in annotation['points']:
-                if not (0 <= x < W and 0 <= y < H):
-                    raise ValueError(f'({x}, {y}) lies outside')
-                cv2.circle(labels, (round(float(x)), round(float(y))), int(radius), 1, -1)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f'the {kind} {annotation[kind]} of {image} ({W}x{H} pixels) cannot be drawn: {error}. A box '
-            'is (x1, y1, x2, y2), a polygon at least three (x, y), points are (x, y), in pixels of the '
-            'image.'
-        ) from error
-    if not labels.any():
-        raise ValueError(
-            f'the {kind} {annotation[kind]} covers no pixel of {image}, which is {W}x{H} pixels. '
-            'Coordinates are (x, y) from the top left.'
-        )
-    return labels
-
-
-def _polygons(given: Sequence) -> list[np.ndarray]:
-    """One polygon or a list of them to arrays (M, 2)."""
-    several = np.ndim(given[0][0]) > 0
-    polygons = [np.asarray(polygon, float) for polygon in (given if several else [given])]
-    if any(p.ndim != 2 or p.shape[1] != 2 or len(p) < 3 for p in polygons):
-        raise ValueError('it has fewer than three corners')
-    return polygons
+        raise TypeError(f'the annotation of {image} is a dict of {sorted(map(str, annotation))}; give {_FORMS}')
+    return draw(annotation, shape, image)

@@ -28,7 +28,7 @@ def tool_labels(annotation: Any, shape: tuple[int, int], path: str | None) -> An
         (H, W) uint8 of 0, 1 and 255, or the annotation itself.
 
     Raises:
-        AnnotationError: When a ValueError, see :func:`mmfss.datasets.annotations.read_annotation`.
+        AnnotationError: When it cannot be used, see :func:`mmfss.datasets.annotations.read_annotation`.
     """
     source, label, options = annotation, None, {}
     if isinstance(annotation, dict) and 'mask' in annotation:

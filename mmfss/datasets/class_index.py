@@ -89,6 +89,8 @@ def index_histogram(mask: Image.Image) -> np.ndarray:
     Raises:
         ValueError: When it is no index image.
     """
+    if mask.mode == '1':  # indices 0 and 1
+        return np.bincount(np.asarray(mask).reshape(-1), minlength=256)
     if mask.mode not in ('P', 'L'):
         raise ValueError(
             f'its mode is {mask.mode}; a mask must be an 8-bit palette or grey PNG '
@@ -206,7 +208,9 @@ def _read_entry(histogram: Histogram, entry: Entry):
     try:
         with Image.open(mask_path) as mask:
             counts = histogram(mask)
-            size = (mask.height, mask.width)
+            # Index masks are taken as stored; those that go by brightness are turned upright.
+            turned = histogram is not index_histogram and _turned(mask)
+            size = (mask.width, mask.height) if turned else (mask.height, mask.width)
     except ValueError as error:  # what `histogram` found
         return f'{error}.'
     except Exception as error:  # Pillow raises OSError, SyntaxError ...
@@ -219,10 +223,17 @@ def _image_size(path: str) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             width, height = image.size
-            turned = image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+            turned = _turned(image)
     except Exception:  # judged by the data set: an error in test, left out in training
         return UNREADABLE
     return (width, height) if turned else (height, width)
+
+
+def _turned(image: Image.Image) -> bool:
+    """Whether the decoder will swap the sides that an open image claims to have."""
+    if image.format == 'TIFF' and image.size != (image.tag_v2.get(256), image.tag_v2.get(257)):
+        return False  # newer Pillow has swapped them already
+    return image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
 
 
 def _user_cache() -> Path:

@@ -9,6 +9,7 @@ from mmfss.registry import DATASETS
 
 from .folder import FolderFewShotDataset, class_folders, read_class_list
 from .input_checks import check_folders
+from .listings import stem_of
 
 
 @DATASETS.register_module()
@@ -74,6 +75,11 @@ class DividedFolderDataset(FolderFewShotDataset):
         data = super().load_data_list()
         if isinstance(self.train_images, str):
             known = set(self._names.tolist())
+            # A list may hold suffixes too.
+            self._listed = [n if n in known else stem_of(n, self.img_suffix) or n for n in self._listed]
+            twice = next((n for place, n in enumerate(self._listed) if n in self._listed[:place]), None)
+            if twice is not None:
+                raise ValueError(f'{twice} is named twice in the list of training images {self._list}.')
             unknown = [name for name in self._listed if name not in known]
             if unknown:
                 raise ValueError(

@@ -18,9 +18,10 @@ from mmfss.registry import DATASETS
 
 from .class_index import UNREADABLE, ClassIndex, Entry, load_class_index
 from .fold_classes import FoldClasses
+from .image_files import CorruptFileError, check_file
 from .input_checks import check_choice, check_folders, check_masks, read_names
+from .listings import find_files
 from .pipelines import build_transforms
-from .transforms.loading import CorruptFileError
 
 
 @DATASETS.register_module()
@@ -117,7 +118,13 @@ class FewShotSegDataset(FoldClasses, BaseSegDataset):
         """Name, image and mask of every entry of the list, before any filter."""
         folders = {key: self.data_prefix[key] for key in ('img_path', 'seg_map_path')}
         check_folders(self.data_root, folders)
-        self._names = np.array(read_names(self.ann_file, folders['img_path'], self.img_suffix, self.list_hint))
+        names = read_names(self.ann_file, folders['img_path'], self.img_suffix, self.list_hint)
+        names, self._odd_images = find_files(names, folders['img_path'], self.img_suffix)
+        if len(set(names)) < len(names):
+            twice = next(name for place, name in enumerate(names) if name in names[:place])
+            raise ValueError(f'{twice} occurs twice in {self.list_name}, with and without its suffix.')
+        _, self._odd_masks = find_files(names, folders['seg_map_path'], self.seg_map_suffix)
+        self._names = np.array(names)
         return [dict(position=i) for i in range(len(self._names))]
 
     def filter_data(self) -> list[dict]:
@@ -146,10 +153,7 @@ class FewShotSegDataset(FoldClasses, BaseSegDataset):
         readable = (self._index.image_sizes != UNREADABLE).all(axis=1)
         if not readable.all():
             first = self._paths(self.name(np.argmin(readable)))[0]
-            message = (
-                f'{(~readable).sum()} images cannot be opened, the first is {first}: download them again or remove '
-                'them from the list.'
-            )
+            message = f'{(~readable).sum()} images cannot be opened, the first is {first}: {_why(first)}'
             if self.test_mode:
                 raise ValueError(message)
             print_log(f'{message} They are left out.', 'current', logging.WARNING)
@@ -261,10 +265,11 @@ class FewShotSegDataset(FoldClasses, BaseSegDataset):
         )
 
     def _paths(self, name: str) -> tuple[str, str]:
-        return (
+        image, mask = (
             os.path.join(self.data_prefix['img_path'], name + self.img_suffix),
             os.path.join(self.data_prefix['seg_map_path'], name + self.seg_map_suffix),
         )
+        return self._odd_images.get(name, image), self._odd_masks.get(name, mask)
 
     def prepare_data(self, idx: int):
         """Run the pipeline; in training a corrupt file gives a warning and another image is drawn."""
@@ -275,3 +280,12 @@ class FewShotSegDataset(FoldClasses, BaseSegDataset):
                 raise
             warnings.warn(f'{error} Another image is drawn.', RuntimeWarning, stacklevel=2)
             return None
+
+
+def _why(path: str) -> str:
+    """Why an image cannot be opened, and what to do."""
+    try:
+        check_file(path)
+    except (ValueError, OSError) as error:
+        return str(error)
+    return 'fetch or delist it.'

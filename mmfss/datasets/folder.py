@@ -3,31 +3,31 @@
 
 import logging
 import os
-import re
 from collections.abc import Sequence
 
 import numpy as np
 from mmengine.logging import print_log
+from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image
 
 from mmfss.registry import DATASETS
 
-from .class_index import ClassIndex, Entry, index_histogram, load_class_index
-from .input_checks import check_choice, check_folders
+from .class_index import ClassIndex, Entry, load_class_index
+from .input_checks import check_brightness, check_choice, check_folders
+from .listings import HIDDEN, is_hidden, list_pairs, natural_order, read_lines, say_unused, stem_of
 from .mapped_dataset import MappedFewShotDataset
+from .mask_files import bright_values
+from .pipelines import build_transforms
+from .transforms import LoadBrightAnnotations
+from .transforms.loading import BRIGHT
 
 BACKGROUND = 'background'
 FSS1000_SIZES = dict(train=520, val=240, test=240)
 
 
-def brightness_histogram(mask: Image.Image) -> np.ndarray:
-    """(256,) pixels of each value of an open mask; of colours the largest channel."""
-    if mask.mode not in ('1', 'L', 'P', 'RGB', 'RGBA'):
-        raise ValueError(f'its mode is {mask.mode}; save it as a black and white PNG')
-    values = np.array(mask)  # '1' gives 0 and 1, 'P' indices
-    if values.ndim == 3:
-        values = values[..., :3].max(axis=2)
-    return np.bincount(values.reshape(-1), minlength=256)
+def bright_histogram(mask: Image.Image) -> np.ndarray:
+    """(256,) pixels of each value of an open mask, as :func:`mmfss.datasets.mask_files.bright_values` reads it."""
+    return np.bincount(bright_values(mask, 'it').reshape(-1), minlength=256)
 
 
 @DATASETS.register_module()
@@ -43,9 +43,10 @@ class FolderFewShotDataset(MappedFewShotDataset):
         splits (str | dict, optional): Instead: folder of ``train.txt``, ``val.txt`` and ``test.txt``, or a dict of
             such files, one class name a line. Classes in no file are left out.
         eval_split (str): 'val' or 'test', which of the splits is novel. Defaults to 'test'.
-        threshold (int): Mask values from here on are foreground. Defaults to 128; 1 for masks of 0 and 1.
+        threshold (int): Mask values from here on are foreground. Defaults to 128; 1 for masks of 0 and 1. Masks of 1
+            bit, and palettes of black and white, count as 0 and 255.
         candidate_area (int): Defaults to 1: there is no area rule.
-        img_suffix (str): Defaults to '.jpg'.
+        img_suffix (str): In any case; '.jpeg' is '.jpg'. Defaults to '.jpg'.
         seg_map_suffix (str): Defaults to '.png'.
         **kwargs: See :class:`FewShotSegDataset`.
 
@@ -65,6 +66,7 @@ class FolderFewShotDataset(MappedFewShotDataset):
         candidate_area: int = 1,
         img_suffix: str = '.jpg',
         seg_map_suffix: str = '.png',
+        pipeline: Sequence = (),
         **kwargs,
     ) -> None:
         check_choice('eval_split', eval_split, ('val', 'test'))
@@ -91,6 +93,7 @@ class FolderFewShotDataset(MappedFewShotDataset):
             metainfo=dict(classes=(BACKGROUND, *base, *novel_classes)),
             img_suffix=img_suffix,
             seg_map_suffix=seg_map_suffix,
+            pipeline=[_for_bright_masks(step) for step in build_transforms(pipeline)],
             **kwargs,
         )
 
@@ -120,29 +123,41 @@ class FolderFewShotDataset(MappedFewShotDataset):
                 )
 
     def load_data_list(self) -> list[dict]:
-        """Every image of every class, before any filter."""
-        names, classes = [], []
+        """Every image of every class, before any filter; what of the folders is not used is told."""
+        self._files, classes, unused = {}, [], self._unused_of_root()
         for class_id, name in enumerate(self.class_names[1:], 1):
-            files = os.listdir(os.path.join(self.data_root, name))
-            found = sorted(
-                (f[: -len(self.img_suffix)] for f in files if f.endswith(self.img_suffix)), key=natural_order
+            folder = os.path.join(self.data_root, name)
+            pairs, left = list_pairs(folder, self.img_suffix, self.seg_map_suffix)
+            for reason, files in left.items():
+                unused.setdefault(reason, []).extend(f'{name}/{file}' for file in files)
+            if not pairs:
+                print_log(f'The class folder {folder} holds no image *{self.img_suffix}.', 'current', logging.WARNING)
+            self._files.update({f'{name}/{image}': paths for image, paths in pairs.items()})
+            classes += [class_id] * len(pairs)
+        left = say_unused(unused)
+        if not self._files:
+            raise ValueError(
+                f'There is no image (*{self.img_suffix}) in the class folders of {self.data_root}.'
+                + (f' They hold {left}.' if left else '')
             )
-            if not found:
-                print_log(
-                    f'The class folder {os.path.join(self.data_root, name)} holds no image *{self.img_suffix}.',
-                    'current',
-                    logging.WARNING,
-                )
-            names += [f'{name}/{image}' for image in found]
-            classes += [class_id] * len(found)
-        if not names:
-            raise ValueError(f'There is no image (*{self.img_suffix}) in the class folders of {self.data_root}.')
-        self._names, self._position_class = np.array(names), np.array(classes)
-        return [dict(position=i) for i in range(len(names))]
+        print_log(
+            f'{self.data_root}: {len(self._files)} images with masks in {len(self.class_names) - 1} classes.'
+            + (f' Not used: {left}.' if left else ''),
+            'current',
+            logging.WARNING if set(unused) - {HIDDEN} else logging.INFO,
+        )
+        self._names, self._position_class = np.array(list(self._files)), np.array(classes)
+        return [dict(position=i) for i in range(len(self._names))]
+
+    def _unused_of_root(self) -> dict[str, list[str]]:
+        """Pictures that lie beside the class folders instead of in them."""
+        suffixes = (self.img_suffix, self.seg_map_suffix)
+        names = sorted(os.listdir(self.data_root), key=natural_order)
+        loose = [name for name in names if not is_hidden(name) and any(stem_of(name, s) for s in suffixes)]
+        return {'outside of the class folders': loose} if loose else {}
 
     def _paths(self, name: str) -> tuple[str, str]:
-        path = os.path.join(self.data_root, name)
-        return path + self.img_suffix, path + self.seg_map_suffix
+        return self._files[name]
 
     def label_table(self, position: int) -> np.ndarray:
         """Bright pixels are the class of the folder, dark ones background."""
@@ -150,15 +165,20 @@ class FolderFewShotDataset(MappedFewShotDataset):
         table[self.threshold :] = self._position_class[position]
         return table
 
+    def describe(self, position: int) -> dict:
+        """See :meth:`FewShotSegDataset.describe`; the mask is black and white, not indices."""
+        return {**super().describe(position), BRIGHT: True}
+
     def load_values(self, files: list[Entry]) -> ClassIndex:
-        """Count mask values; mmseg's own loading (stage 1) takes masks of one channel only."""
-        histogram = index_histogram if self.labels == 'base' else brightness_histogram
-        index = load_class_index(files, data_root=self.data_root, workers=self.index_workers, histogram=histogram)
-        if len(index.labels) and 0 < index.labels.max() < self.threshold:
-            raise ValueError(
-                f'The masks of {self.data_root} hold no value above {index.labels.max()}, but `threshold` '
-                f'is {self.threshold}: masks of 0 and 1 need `threshold=1`.'
-            )
+        """Count mask values, and say which masks hold no object.
+
+        Raises:
+            ValueError: When masks hold 0 and 1 while ``threshold`` is higher.
+        """
+        index = load_class_index(
+            files, data_root=self.data_root, workers=self.index_workers, histogram=bright_histogram
+        )
+        check_brightness(index, files, self.threshold)
         return index
 
 
@@ -192,9 +212,14 @@ class FSS1000Dataset(FolderFewShotDataset):
         return groups
 
 
+def _for_bright_masks(step):
+    """MMSegmentation's own loading of labels (stage 1) takes masks as indices."""
+    return LoadBrightAnnotations() if type(step) is LoadAnnotations else step
+
+
 def class_folders(data_root: str) -> list[str]:
-    """Names of the folders that are not hidden, sorted."""
-    return sorted(f.name for f in os.scandir(data_root) if f.is_dir() and not f.name.startswith('.'))
+    """Names of the folders that are neither hidden nor of the system, sorted."""
+    return sorted(f.name for f in os.scandir(data_root) if f.is_dir() and not is_hidden(f.name))
 
 
 def read_class_list(path: str, what: str = 'class list', entry: str = 'class name') -> list[str]:
@@ -210,10 +235,4 @@ def read_class_list(path: str, what: str = 'class list', entry: str = 'class nam
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f'The {what} {path} does not exist. It holds one {entry} a line.')
-    with open(path) as file:
-        return [line.strip() for line in file if line.strip()]
-
-
-def natural_order(name: str) -> list:
-    """Sorts 2 before 10."""
-    return [(0, int(part), '') if part.isdigit() else (1, 0, part) for part in re.split(r'(\d+)', name) if part]
+    return read_lines(path)

@@ -1,15 +1,16 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """Checks of a data set that run before any long work."""
 
+import logging
 import os
 from collections.abc import Sequence
 
 import numpy as np
-from mmengine.fileio import list_from_file
+from mmengine.logging import print_log
 
 from .class_index import UNREADABLE, ClassIndex, Entry
-
-IGNORE = 255
+from .listings import HIDDEN, SHOWN, list_folder, read_lines, say_unused
+from .mask_files import IGNORE
 
 
 def check_choice(key: str, value, allowed: tuple) -> None:
@@ -45,7 +46,13 @@ def read_names(ann_file: str, images: str, suffix: str, hint: str = '') -> list[
         ValueError: When it is empty or holds a name twice.
     """
     if not ann_file:
-        names = sorted(f[: -len(suffix)] for f in os.listdir(images) if f.endswith(suffix))
+        listing = list_folder(images, dict(image=suffix))
+        names = sorted(listing.files['image'])
+        unused = {reason: files for reason, files in listing.unused.items() if reason != HIDDEN}
+        if names and unused:
+            print_log(
+                f'{images}: {len(names)} images *{suffix}. Not used: {say_unused(unused)}.', 'current', logging.WARNING
+            )
         source = f'the folder {images}'
     else:
         if not os.path.isfile(ann_file):
@@ -53,7 +60,7 @@ def read_names(ann_file: str, images: str, suffix: str, hint: str = '') -> list[
                 f'The image list {ann_file} (`ann_file`) does not exist. It holds one image name a '
                 f'line; check the data root and `ann_file`. {hint}'.rstrip()
             )
-        names = [line.strip() for line in list_from_file(ann_file) if line.strip()]
+        names = read_lines(ann_file)
         source = f'the list {ann_file}'
     if not names:
         raise ValueError(f'There is no image (*{suffix}) in {source}.')
@@ -92,3 +99,54 @@ def check_masks(index: ClassIndex, files: Sequence[Entry], num_classes: int) -> 
             f'{tuple(index.mask_sizes[other[0]].tolist())} (h, w) for {image} with '
             f'{tuple(index.image_sizes[other[0]].tolist())}. Create them again from the same images.'
         )
+
+
+def check_brightness(index: ClassIndex, files: Sequence[Entry], threshold: int) -> None:
+    """Say which black and white masks hold no object, and refuse those of 0 and 1 that are read as empty.
+
+    Args:
+        index (ClassIndex): Counts of the values 0 to 255 of each mask.
+        files (Sequence[Entry]): (name, image path, mask path) of each entry of the list.
+        threshold (int): Values from here on are the object.
+
+    Raises:
+        ValueError: When masks hold values that are all below ``threshold``; names them.
+    """
+    black, dark, small = [], [], []
+    for row, (_, _, path) in enumerate(files):
+        values = index.labels_of(row)
+        if values[-1] == 0:
+            black.append(path)
+        elif values[-1] < threshold:
+            dark.append(path)
+        elif threshold > 1 and set(values.tolist()) <= {0, 1, IGNORE} and 1 in values:
+            areas = index.counts[index.starts[row] : index.starts[row + 1]][-2:]  # of 1 and 255
+            if areas[0] > areas[1]:
+                small.append(path)
+    if dark and len(dark) == len(files) - len(black):
+        raise ValueError(
+            f'The masks hold no value above {max(index.labels)}, but `threshold` is {threshold}: masks of 0 and 1 need '
+            f'`threshold=1`. The first is {dark[0]}.'
+        )
+    if dark:
+        raise ValueError(
+            f'{len(dark)} of {len(files)} masks hold values, but none from `threshold` = {threshold} on, so that their '
+            f'object would be lost: {_first(dark)}. Save them as 0 and 255 like the others; or take `threshold=1` if '
+            'every value above 0 is the object in all masks (no grey edges).'
+        )
+    if small:
+        raise ValueError(
+            f'{len(small)} masks hold more pixels of 1 than of 255: {_first(small)}. Either 1 is the object and 255 is '
+            f'left out, then save them as 0 and 255; or everything above 0 is the object, then take `threshold=1`.'
+        )
+    if black:
+        print_log(
+            f'{len(black)} of {len(files)} masks are all black and show no object: {_first(black)}. Their images are '
+            'not used for the class of their folder.',
+            'current',
+            logging.WARNING,
+        )
+
+
+def _first(paths: Sequence[str]) -> str:
+    return ', '.join(paths[:SHOWN]) + (', ...' if len(paths) > SHOWN else '')

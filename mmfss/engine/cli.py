@@ -152,7 +152,7 @@ def check_fold(cfg: Config) -> None:
     """Refuse a fold that the data set does not have, before any work.
 
     Raises:
-        ValueError: Says which there are.
+        ValueError: When the data set has no such fold; the message says which there are.
     """
     try:
         folds = all_folds(cfg)

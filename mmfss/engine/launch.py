@@ -174,7 +174,7 @@ def check_precision(cfg: Config) -> None:
     """Refuse a training in float16 on a machine without a GPU, which mmengine does with an assertion.
 
     Raises:
-        ValueError: Says what to use instead.
+        ValueError: When it cannot work; says what to use instead.
     """
     if type_name(cfg.get('optim_wrapper')) == 'AmpOptimWrapper' and get_device() == 'cpu':
         raise ValueError(

@@ -92,7 +92,7 @@ def refuse_late(options: Mapping[str, Any]) -> None:
     """Refuse fields that others are computed from and that have an option of their own.
 
     Raises:
-        ValueError: Names the option.
+        ValueError: When one is wrong; names the option.
     """
     for field in _LATE:
         if field in options:

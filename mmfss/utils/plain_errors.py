@@ -32,7 +32,7 @@ def plain_errors(tool: str) -> Iterator[None]:
         tool (str): Name that the message begins with.
 
     Raises:
-        SystemExit: Instead of an error that the input explains.
+        SystemExit: When the input explains the error, instead of it.
     """
     try:
         yield

@@ -75,4 +75,6 @@ def test_refusals(tool, data, model, tmp_path, capsys):
     assert 'no folders with images *.tif' in says('--data-root', data, '--image-suffix', '.tif')
     assert 'has no mask' in says('--data-root', data, '--mask-suffix', '_mask.png')
     assert 'no class of' in says('--data-root', data, '--shots', '30')
-    assert 'is empty' in says('--data-root', data, '--mask-threshold', '256')
+    assert '14 masks hold values, but none from --mask-threshold 256' in says(
+        '--data-root', data, '--mask-threshold', '256'
+    )

@@ -203,7 +203,7 @@ def test_refused_arguments(inferencer, gear, wheel):
         'must be a whole number': lambda: inferencer(image, gear, batch_size=0),
         'needs the `out_dir`': lambda: inferencer(image, gear, skip_existing=True),
         'the list is empty': lambda: inferencer([], gear),
-        'uint8 RGB': lambda: inferencer(image / 255, gear),
+        'uint8 RGB': lambda: inferencer(image[None], gear),
     }.items():
         with pytest.raises(ValueError, match=message):
             call()

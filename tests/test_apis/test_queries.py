@@ -105,3 +105,25 @@ def test_huge_images(tmp_path, monkeypatch):
             find_queries(path, NameBook())
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', None)
     assert names(path) == ['wide']
+
+
+def test_what_a_folder_holds_besides_is_told(tmp_path, logged):
+    for name in ('1.PNG', '2.Tif', '._1.png', 'Thumbs.db', 'notes.txt', 'phone.heic', 'clip.mp4'):
+        (tmp_path / name).touch()
+    for name in ('1.PNG', '2.Tif'):
+        toys.save(toys.photo(0), tmp_path / name)
+    (tmp_path / 'below').mkdir()
+    assert names(tmp_path) == ['1', '2']
+    said = next(message for message in logged if '2 images' in message)
+    for part in ('2 of another suffix (notes.txt, phone.heic)', 'videos (give them by name) (clip.mp4)', '1 folders'):
+        assert part in said
+    assert '2 hidden or of the system (._1.png, Thumbs.db)' in said
+    with pytest.raises(ValueError, match=r'holds no image .*1 folders \(below\)'):
+        (tmp_path / 'other' / 'below').mkdir(parents=True)
+        names(tmp_path / 'other')
+
+
+@pytest.mark.parametrize('given', ['', 'https://example.org/a.jpg', 's3://bucket/a.jpg'])
+def test_paths_that_are_none(given):
+    with pytest.raises(ValueError, match='is empty|nothing is fetched'):
+        find_queries(given, NameBook())

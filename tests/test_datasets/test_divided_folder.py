@@ -89,7 +89,8 @@ def test_a_frozen_list_of_a_copy(folders, tmp_path):
     'text, message',
     [
         ('ant/1\nant/1\n', 'ant/1 is named twice .*train.txt'),
-        ('ant/1.jpg\n', r'1 of 1 training .* ant/1\.jpg'),
+        ('ant/99\n', '1 of 1 training .* ant/99 '),
+        ('ant/1\nant/1.JPG\n', 'ant/1 is named twice .*train.txt'),
         ('1\n', '1 is no CLASS/K'),
         ('\n', 'is empty'),
         ('eel/1\n', 'class eel has no folder'),

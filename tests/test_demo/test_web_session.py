@@ -186,8 +186,11 @@ def test_strokes_and_boxes():
     assert not painted([Image.new('RGBA', (320, 240))], (240, 320)).any()
     assert box_around(np.zeros((4, 4), bool)) is None
     assert parse_box('[40, 30; 200 1e9]', (240, 320)) == (40, 30, 200, 240)
-    for text in ('40, 30, 200', 'a b c d', '40 30 nan 50'):
+    for text in ('40, 30, 200', 'a b c d', '40 30 nan 50', '1 1 inf 90'):
         with pytest.raises(ValueError, match='four numbers'):
+            parse_box(text, (240, 320))
+    for text, reason in (('0.1 0.1 0.9 0.9', 'shares of the size'), ('40 30 20 10', 'swapped')):
+        with pytest.raises(ValueError, match=reason):
             parse_box(text, (240, 320))
     with pytest.raises(ValueError, match='no part of the image of 320 x 240'):
         parse_box('400, 30, 500, 60', (240, 320))

@@ -1,8 +1,11 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """From official-looking downloads to prepared benchmarks, and every way in which a download can be wrong."""
 
+import io
 import json
+import shutil
 import tarfile
+import zipfile
 
 import numpy as np
 import pytest
@@ -111,6 +114,51 @@ def test_an_archive_that_is_cut_off(downloads, tmp_path, kind):
     with pytest.raises(PreparationError, match=message):
         prepare_pascal(*sources, workers=0)
     assert not list(tmp_path.glob('**/*.half')) and not (voc / 'SegmentationClassAug').exists()
+
+
+def add(archive, name, size, data=b''):
+    """Put one member of zeros into a packed archive."""
+    with tarfile.open(archive, 'w:gz') as tar:
+        member = tarfile.TarInfo(name)
+        member.size = size
+        tar.addfile(member, io.BytesIO(data.ljust(size, b'\0')))
+    return archive
+
+
+def test_an_archive_that_unpacks_to_too_much(tmp_path, monkeypatch):
+    def unpack(archive):
+        files.unpack(archive, lambda member: member.name, tmp_path / 'out')
+
+    bomb = add(tmp_path / 'bomb.tgz', 'VOC2012/JPEGImages/a.jpg', 3 * 2**20)
+    assert bomb.stat().st_size < 2**16
+    monkeypatch.setattr(files, 'MAX_MEMBER', 2**20)
+    with pytest.raises(PreparationError, match=r'bomb\.tgz holds VOC2012/JPEGImages/a\.jpg of 3 MiB, far more'):
+        unpack(bomb)
+    monkeypatch.setattr(files, 'MAX_MEMBER', 2**30)
+    space = shutil.disk_usage(tmp_path)._replace(free=files.DISK_RESERVE + 2**20)
+    monkeypatch.setattr(shutil, 'disk_usage', lambda path: space)
+    with pytest.raises(PreparationError, match=r'bomb\.tgz, at VOC2012/.*a\.jpg: .* 65 MiB free, about 67 MiB needed'):
+        unpack(bomb)
+    monkeypatch.setattr(shutil, 'disk_usage', lambda path: space._replace(free=2**40))
+
+    def full(*args):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(files, '_copy', full)
+    with pytest.raises(OSError, match=r'a\.jpg of .*bomb\.tgz: .*No space left on device.*MiB free'):
+        unpack(bomb)
+    assert not list((tmp_path / 'out').rglob('*.*'))
+
+
+def test_an_archive_that_leads_elsewhere_or_is_none(tmp_path):
+    evil = add(tmp_path / 'evil.tgz', 'VOC2012/../../x.txt', 3, b'abc')
+    with pytest.raises(PreparationError, match=r'evil\.tgz holds VOC2012/\.\./\.\./x\.txt, a path that leads out'):
+        files.unpack(evil, lambda member: str(member), tmp_path / 'a/b/out')
+    assert not list(tmp_path.rglob('x.txt'))
+    with zipfile.ZipFile(tmp_path / 'voc.zip', 'w') as archive:
+        archive.writestr('VOC2012/a.txt', 'x')
+    with pytest.raises(PreparationError, match=r'voc\.zip is a zip archive.*Unpack it and give the folder'):
+        files.unpack(tmp_path / 'voc.zip', str, tmp_path / 'out')
 
 
 def test_pascal_downloads_that_are_wrong(downloads, tmp_path):

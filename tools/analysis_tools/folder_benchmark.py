@@ -17,11 +17,13 @@ import time
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from mmfss.apis import FewShotInferencer
-from mmfss.datasets.folder import class_folders, natural_order
+from mmfss.datasets.folder import class_folders
+from mmfss.datasets.image_files import check_file
+from mmfss.datasets.listings import list_pairs, say_unused
+from mmfss.datasets.mask_files import bright_values, read_mask
 from mmfss.evaluation.functional import confusion, fb_iou, foreground_iou
 from mmfss.utils.checkpoint_files import add_trust_option
 from mmfss.utils.files import atomic_write
@@ -30,41 +32,57 @@ from mmfss.utils.plain_errors import plain_errors
 CURE = 'Free some space or choose another --out'
 
 
-def find_pairs(root: Path, image_suffix: str, mask_suffix: str) -> dict[str, list[tuple[Path, Path]]]:
-    """Image and mask paths of each class, numbers in order.
+def find_pairs(root: Path, image_suffix: str, mask_suffix: str) -> tuple[dict, dict[str, list[str]]]:
+    """Image and mask paths of each class, numbers in order, and what is not used, by reason.
 
     Raises:
         FileNotFoundError: When the folder or a mask is missing.
-        ValueError: When there is no class folder with an image.
+        ValueError: When there is no class folder with an image, or a file is there twice.
     """
     if not root.is_dir():
         raise FileNotFoundError(f'there is no folder {root}; set it with --data-root')
-    found = {}
+    found, unused = {}, {}
     for name in class_folders(str(root)):
-        images = sorted(
-            (p for p in (root / name).iterdir() if p.name.endswith(image_suffix) and not p.name.endswith(mask_suffix)),
-            key=lambda p: natural_order(p.name),
-        )
-        pairs = [(p, p.with_name(p.name[: -len(image_suffix)] + mask_suffix)) for p in images]
-        for image, mask in pairs:
-            if not mask.is_file():
+        pairs, left = list_pairs(root / name, image_suffix, mask_suffix)
+        for reason, files in left.items():
+            unused.setdefault(reason, []).extend(f'{name}/{file}' for file in files)
+        for image, mask in pairs.values():
+            if not Path(mask).is_file():
                 raise FileNotFoundError(f'the image {image} has no mask {mask}; see --mask-suffix')
         if pairs:
-            found[name] = pairs
+            found[name] = [(Path(image), Path(mask)) for image, mask in pairs.values()]
+        else:
+            unused.setdefault('class folders without an image', []).append(name)
     if not found:
-        raise ValueError(f'{root} has no folders with images *{image_suffix}; see --image-suffix')
-    return found
+        left = f'. They hold {say_unused(unused)}' if unused else ''
+        raise ValueError(f'{root} has no folders with images *{image_suffix}; see --image-suffix{left}')
+    return found, unused
 
 
-def read_mask(path: Path, threshold: int) -> np.ndarray:
+def read_object(path: Path, threshold: int) -> np.ndarray:
     """(H, W) bool: where a mask is at least so bright."""
-    try:
-        with Image.open(path) as opened:
-            values = np.array(opened)  # of a palette the indices, as the data sets read it
-    except Exception as error:  # each decoder raises its own kind
-        raise ValueError(f'the mask {path} cannot be read ({error})') from error
-    values = values[..., :3].max(axis=2) if values.ndim == 3 else values
-    return values if values.dtype == bool else values >= threshold
+    return read_mask(path, f'the mask {path}', bright_values) >= threshold
+
+
+def check_pairs(classes: dict[str, list[tuple[Path, Path]]], threshold: int) -> None:
+    """Read every mask and the start of every image before long work, and say which masks show nothing.
+
+    Raises:
+        ValueError: When a file cannot be read, or a mask holds values of which none is the object.
+    """
+    black, dark = [], []
+    for image, mask in (pair for pairs in classes.values() for pair in pairs):
+        check_file(image)
+        top = int(read_mask(mask, f'the mask {mask}', bright_values).max())
+        if top < threshold:
+            (dark if top else black).append(str(mask))
+    if dark:
+        raise ValueError(
+            f'{len(dark)} masks hold values, but none from --mask-threshold {threshold} on: {", ".join(dark[:3])}. '
+            'Save them as 0 and 255; or take --mask-threshold 1 if every value above 0 is the object in all masks'
+        )
+    if black:
+        print(f'{len(black)} masks are all black and count as images without the object: {", ".join(black[:3])}')
 
 
 def segment_class(
@@ -74,13 +92,13 @@ def segment_class(
     start = time.perf_counter()
     supports, queries = pairs[:shots], pairs[shots:]
     bank = inferencer.register(
-        name, [image for image, _ in supports], [read_mask(mask, args.mask_threshold) for _, mask in supports]
+        name, [image for image, _ in supports], [read_object(mask, args.mask_threshold) for _, mask in supports]
     )
     results = inferencer.stream([image for image, _ in queries], bank, args.batch_size, args.threshold)
     counts, seconds = np.zeros(4, np.int64), 0.0
     for (image, mask), result in zip(queries, results, strict=True):
         seconds += time.perf_counter() - start  # without reading and comparing the truth
-        truth = read_mask(mask, args.mask_threshold)
+        truth = read_object(mask, args.mask_threshold)
         if truth.shape != result.mask.shape:
             raise ValueError(f'the mask {mask} is {truth.shape}, its image {image} {result.mask.shape} (h, w)')
         counts += confusion(result.mask, truth.astype(np.uint8))
@@ -185,7 +203,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     try:
-        classes = find_pairs(args.data_root, args.image_suffix, args.mask_suffix)
+        classes, unused = find_pairs(args.data_root, args.image_suffix, args.mask_suffix)
+        left = f'; not used: {say_unused(unused)}' if unused else ''
+        print(f'{args.data_root}: {sum(map(len, classes.values()))} images of {len(classes)} classes{left}', flush=True)
+        check_pairs(classes, args.mask_threshold)
         inferencer = FewShotInferencer(args.config, args.checkpoint, args.device, show_progress=False)
         report = dict(
             data_root=args.data_root.name,

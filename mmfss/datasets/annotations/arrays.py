@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mmfss.datasets.mask_files import read_mask, whole_numbers
 from mmfss.datasets.pascal5i import Pascal5iDataset
 from mmfss.datasets.synthetic.writer import voc_palette
 
@@ -90,10 +91,8 @@ def read_index_image(path: str | Path) -> AnnotationFile:
     """
     try:
         with Image.open(path) as image:
-            if image.mode not in ('1', 'L', 'P', 'I', 'I;16'):
-                raise ValueError(f'its mode is {image.mode}; a mask is black and white, or of class indices')
             names = VOC_NAMES if is_voc_palette(image) else ()
-            values = np.array(image)
+        values = read_mask(path, f'The mask {path}')
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise AnnotationError(f'{path} cannot be read as a mask ({error}). Save it as a PNG again.') from error
-    return array_file(values, str(path), 'index image', names)
+    return array_file(whole_numbers(values), str(path), 'index image', names)

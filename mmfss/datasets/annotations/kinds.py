@@ -64,8 +64,12 @@ def is_annotation(path: str | Path) -> bool:
     return start.startswith(b'\x93NUMPY') or text[:1] in ('{', '[', '<') or looks_like_yolo(text)
 
 
-def read_file(path: str | Path) -> AnnotationFile:
+def read_file(path: str | Path, class_names: tuple[str, ...] | None = None) -> AnnotationFile:
     """Read a file of any known format.
+
+    Args:
+        path (str | Path): Of the file.
+        class_names (tuple[str, ...], optional): Of a YOLO file. Defaults to what lies beside or above it.
 
     Raises:
         FileNotFoundError: When there is none.
@@ -75,7 +79,7 @@ def read_file(path: str | Path) -> AnnotationFile:
     data = read_bytes(path)
     if not data.strip():
         if Path(path).suffix.lower() == '.txt':
-            return read_yolo('', name)  # an image without objects
+            return read_yolo('', name, class_names)  # an image without objects
         raise AnnotationError(f'{name} is empty. Export it again.')
     if data.startswith(b'\x93NUMPY'):
         return read_npy(path)
@@ -93,7 +97,7 @@ def read_file(path: str | Path) -> AnnotationFile:
     if text[:1] == '<':
         return read_xml(parse_xml(data, name), name)
     if looks_like_yolo(text):
-        return read_yolo(text, name)
+        return read_yolo(text, name, class_names)
     raise AnnotationError(f'{name} is of no known kind of annotation; {READ}.')
 
 

@@ -30,8 +30,8 @@ def read_annotation(
 
     Raises:
         FileNotFoundError: When there is no such file.
-        AnnotationError: When a ValueError: the file is of no known kind or damaged, does not know the image, was made
-            for another size, or leaves open which label is meant; names file, reason and cure.
+        AnnotationError: When the file is of no known kind or damaged, does not know the image, was made for another
+            size, or leaves open which label is meant; names file, reason and cure.
     """
     if isinstance(source, Mapping):
         file = read_content(source, f'the annotation of {image_name or "the image"}')
@@ -45,8 +45,8 @@ def read_annotation(
     if not (mask == 1).any():
         raise AnnotationError(
             f'{file.path}{many} marks no pixel with the label {chosen!r}: its objects are smaller than a pixel (or '
-            'given as shares of the size, not in pixels), or all '
-            'left out (crowds). Mark the object, or leave this support out.'
+            'given as shares of the size, not in pixels), or all left out '
+            '(crowds). Mark the object, or leave this support out.'
         )
     return mask
 

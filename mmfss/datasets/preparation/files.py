@@ -1,9 +1,11 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """What every converter needs: whole files or none, free space, archives, all cores, progress."""
 
+import lzma
 import os
 import shutil
 import tarfile
+import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -19,6 +21,7 @@ from mmfss.utils.files import atomic_path, atomic_write_text, remove_leftovers
 from mmfss.utils.workers import WorkerDied, run_in_workers
 
 DISK_RESERVE = 64 * 2**20  # bytes that stay free
+MAX_MEMBER = 256 * 2**20  # bytes of a file in an archive; the largest official one has less than one MiB
 SHOWN = 3  # names in an error message
 
 
@@ -105,21 +108,22 @@ def unpack(archive: Path, wanted: Callable[[PurePosixPath], str | None], out: Pa
         out (Path): Where to put the files.
 
     Raises:
-        PreparationError: When it is no archive or is cut off; whole files that were copied stay for the next try.
+        PreparationError: When it is no tar archive, is cut off, unpacks to more than fits, or holds what no data set
+            does; whole files that were copied stay for the next try.
+        OSError: When a file cannot be written; names archive and member.
     """
+    if zipfile.is_zipfile(archive):
+        raise PreparationError(
+            f'{archive} is a zip archive; tar archives alone are unpacked. Unpack it and give the folder.'
+        )
     need_space(out, archive.stat().st_size)
     try:
         with tarfile.open(archive) as tar:
             for member in tqdm(tar, desc=f'unpacking {archive.name}', unit='', mininterval=0.5):
                 target = wanted(PurePosixPath(member.name)) if member.isfile() else None
-                if target is None or '..' in PurePosixPath(target).parts:
-                    continue
-                path = out / target
-                if path.is_file() and path.stat().st_size == member.size:
-                    continue
-                with atomic_path(path, sync=False) as half:
-                    _copy(tar.extractfile(member), half, member.size)
-    except (tarfile.TarError, EOFError, zlib.error) as error:
+                if target is not None:
+                    _unpack_member(tar, member, archive, out, target)
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise PreparationError(
             f'The archive {archive} is cut off or no archive ({error}). Fetch it again; what was unpacked is kept.'
         ) from error
@@ -127,6 +131,33 @@ def unpack(archive: Path, wanted: Callable[[PurePosixPath], str | None], out: Pa
         if error.errno is not None:  # gzip raises errors without number for broken data
             raise
         raise PreparationError(f'The archive {archive} is damaged ({error}). Fetch it again.') from error
+
+
+def _unpack_member(tar: tarfile.TarFile, member: tarfile.TarInfo, archive: Path, out: Path, target: str) -> None:
+    path = out / target
+    if '..' in PurePosixPath(target).parts or PurePosixPath(target).is_absolute():
+        raise PreparationError(
+            f'{archive} holds {member.name}, a path that leads out of the folder to unpack to. It is not the official '
+            'archive; fetch it again.'
+        )
+    if path.is_file() and path.stat().st_size == member.size:
+        return
+    if member.size > MAX_MEMBER:
+        raise PreparationError(
+            f'{archive} holds {member.name} of {member.size / 2**20:.0f} MiB, far more than any image or list has. It '
+            'is not the official archive; fetch it again.'
+        )
+    try:
+        need_space(out, member.size)  # what a packed archive unpacks to is not known before
+    except PreparationError as error:
+        raise PreparationError(f'{archive}, at {member.name}: {error} What was unpacked is kept.') from error
+    try:
+        with atomic_path(path, sync=False) as half:
+            _copy(tar.extractfile(member), half, member.size)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, f'{member.name} of {archive}: {error.strerror}', str(path)) from error
 
 
 def _copy(source, path: Path, size: int) -> None:

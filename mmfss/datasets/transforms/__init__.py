@@ -4,13 +4,20 @@
 from .blur import RandomGaussianBlur
 from .crop import ForegroundCrop
 from .geometry import RandomScale, ResizeLongSide, ScoreAtNetworkSize, SquashResize
-from .loading import CorruptFileError, LoadFewShotAnnotations, LoadFewShotImage, start_padding_map
+from .loading import (
+    CorruptFileError,
+    LoadBrightAnnotations,
+    LoadFewShotAnnotations,
+    LoadFewShotImage,
+    start_padding_map,
+)
 from .packing import PackEpisodeInputs
 from .weak_masks import WeakAnnotation
 
 __all__ = [
     'CorruptFileError',
     'ForegroundCrop',
+    'LoadBrightAnnotations',
     'LoadFewShotAnnotations',
     'LoadFewShotImage',
     'PackEpisodeInputs',

@@ -8,10 +8,11 @@ from mmseg.datasets.transforms import LoadAnnotations
 
 from mmfss.registry import TRANSFORMS
 
-JPEG_START, JPEG_SCAN, JPEG_END = b'\xff\xd8', b'\xff\xda', b'\xff\xd9'
-
+from ..image_files import CorruptFileError, decode_image
+from ..mask_files import bright_values, decode_mask
 
 PADDING_MAP = 'padding_map'
+BRIGHT = 'bright_mask'
 
 
 def start_padding_map(results: dict) -> dict:
@@ -25,16 +26,12 @@ def start_padding_map(results: dict) -> dict:
     return results
 
 
-class CorruptFileError(ValueError):
-    """An image or mask that cannot be decoded; the message names the file."""
-
-
 @TRANSFORMS.register_module()
 class LoadFewShotImage(LoadImageFromFile):
-    """Load an image (h, w, 3) in BGR, refusing what cannot be decoded entirely.
+    """Load an image (h, w, 3) in BGR through :func:`mmfss.datasets.image_files.decode_image`.
 
-    OpenCV fills the missing part of a truncated JPEG with grey and says nothing, so the end mark
-    is looked for here.
+    A file is read whole and right, whatever its bit depth, colours and transparency, or it is refused. Decoding with
+    other than the defaults of ``color_type`` and ``imdecode_backend`` is left to mmcv.
 
     Required key: ``img_path``. Added keys: ``img``, ``img_shape`` (h, w), ``ori_shape`` (h, w), ``padding_map`` (see
     :func:`start_padding_map`).
@@ -53,22 +50,18 @@ class LoadFewShotImage(LoadImageFromFile):
 
     def transform(self, results: dict) -> dict:
         path = results['img_path']
-        data = fileio.get(path, backend_args=self.backend_args)
-        whole = data.rfind(JPEG_END) > data.rfind(JPEG_SCAN) or not data.startswith(JPEG_START)
+        if (self.color_type, self.imdecode_backend) == ('color', 'cv2'):
+            image = decode_image(fileio.get(path, backend_args=self.backend_args), path)
+            results['img'] = image.astype(np.float32) if self.to_float32 else image
+            results['img_shape'] = results['ori_shape'] = image.shape[:2]
+            return start_padding_map(results)
         try:
-            loaded = super().transform(results) if whole else None
+            loaded = super().transform(results)
         except Exception as error:  # each decoder raises its own kind
-            raise CorruptFileError(self._message(path, error)) from error
+            raise CorruptFileError(f'The image {path} is corrupt ({error}). Fetch it again.') from error
         if loaded is None:
-            raise CorruptFileError(self._message(path, 'the end of the JPEG is missing'))
+            raise CorruptFileError(f'The image {path} is corrupt. Fetch it again or take it out of the list.')
         return start_padding_map(loaded)
-
-    @staticmethod
-    def _message(path: str, reason) -> str:
-        return (
-            f'The image {path} is corrupt ({reason or "it cannot be decoded"}). Fetch it again '
-            'or take it out of the list.'
-        )
 
 
 @TRANSFORMS.register_module()
@@ -76,7 +69,8 @@ class LoadFewShotAnnotations(LoadAnnotations):
     """Load the index mask and turn it into the label maps of an episode.
 
     Required keys: ``seg_map_path``, ``class_id``, and ``base_label_map`` (256,) with ``with_base``.
-    Optional key: ``label_table`` (256,), mask value -> class id, -1 for what is left out as 255 is.
+    Optional keys: ``label_table`` (256,), mask value -> class id, -1 for what is left out as 255 is; ``bright_mask``,
+    whether the mask is black and white rather than indices (see :mod:`mmfss.datasets.mask_files`).
 
     Added keys: ``gt_seg_map`` (h, w) uint8 with 1 where the mask holds ``class_id``, 255 where it
     holds 255, else 0; with ``with_base`` also ``gt_base_map`` (h, w) uint8 with 0..N_base and 255.
@@ -98,19 +92,21 @@ class LoadFewShotAnnotations(LoadAnnotations):
         self.keep_ignore = keep_ignore
 
     def _load_seg_map(self, results: dict) -> None:
-        raw = dict(seg_map_path=results['seg_map_path'], label_map=None, seg_fields=[], reduce_zero_label=False)
-        try:
-            super()._load_seg_map(raw)
-        except (FileNotFoundError, PermissionError):
-            raise
-        except Exception as error:
-            raise CorruptFileError(
-                f'The mask {results["seg_map_path"]} is corrupt ({error}). Fetch or convert it again.'
-            ) from error
-        labels, table = raw['gt_seg_map'], results.get('label_table')
+        table = results.get('label_table')
+        if results.get(BRIGHT):
+            labels = _bright(results['seg_map_path'], self.backend_args)
+        else:
+            raw = dict(seg_map_path=results['seg_map_path'], label_map=None, seg_fields=[], reduce_zero_label=False)
+            try:
+                super()._load_seg_map(raw)
+            except (FileNotFoundError, PermissionError):
+                raise
+            except Exception as error:
+                raise CorruptFileError(
+                    f'The mask {results["seg_map_path"]} is corrupt ({error}). Fetch or convert it again.'
+                ) from error
+            labels = raw['gt_seg_map']
         if table is not None:
-            if labels.ndim == 3:  # a black and white mask that was saved in colours
-                labels = labels[..., :3].max(axis=2)
             labels = table[labels]
         ignored = labels == 255 if table is None else labels < 0
         binary = (labels == results['class_id']).astype(np.uint8)
@@ -126,3 +122,23 @@ class LoadFewShotAnnotations(LoadAnnotations):
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(with_base={self.with_base}, keep_ignore={self.keep_ignore})'
+
+
+@TRANSFORMS.register_module()
+class LoadBrightAnnotations(LoadAnnotations):
+    """MMSegmentation's loading of labels, for black and white masks of any kind (stage 1 on class folders).
+
+    Required keys: ``seg_map_path``, ``label_map`` (brightness -> label). Added keys: ``gt_seg_map`` (h, w) uint8.
+
+    Raises:
+        CorruptFileError: When the mask cannot be decoded.
+    """
+
+    def _load_seg_map(self, results: dict) -> None:
+        table = np.array([results['label_map'].get(value, value) for value in range(256)], np.uint8)
+        results['gt_seg_map'] = table[_bright(results['seg_map_path'], self.backend_args)]
+        results['seg_fields'].append('gt_seg_map')
+
+
+def _bright(path: str, backend_args: dict | None) -> np.ndarray:
+    return decode_mask(fileio.get(path, backend_args=backend_args), path, f'The mask {path}', bright_values)

@@ -76,7 +76,7 @@ class FiniteTrainingHook(Hook):
         """Refuse to save weights that something else than a step has spoilt.
 
         Raises:
-            StopError: Names them.
+            StopError: When there are any; names them.
         """
         if names := not_finite(checkpoint.get('state_dict', {})):
             raise StopError(
