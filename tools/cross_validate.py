@@ -102,7 +102,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         refuse_late(options)
         for preset in args.presets:
             tested = copy.deepcopy(cfg)
-            apply_protocol(tested, None if preset == _OWN else preset)
+            apply_protocol(tested, None if preset == _OWN else preset, quiet=True)
             merge_options(tested, options)
         if args.amp:
             enable_amp(cfg)

@@ -22,7 +22,7 @@ _FIELDS = {'name', 'sampling', 'geometry', 'ground_truth', 'support_ignore', 're
 _DEFAULTS = {IMAGE: 'LoadFewShotImage', ANNOTATION: 'LoadFewShotAnnotations', PACKING: 'PackEpisodeInputs'}
 
 
-def apply_protocol(cfg: Config, preset: str | None = None, size: int | None = None) -> None:
+def apply_protocol(cfg: Config, preset: str | None = None, size: int | None = None, *, quiet: bool = False) -> None:
     """Let ``cfg.test_dataloader`` follow a preset; does nothing when neither option nor config names one.
 
     The preset brings the geometry, the size of the truth and the place where annotations are loaded; every other step
@@ -35,6 +35,8 @@ def apply_protocol(cfg: Config, preset: str | None = None, size: int | None = No
         cfg (Config): A stage-2 config; ``test_dataloader.dataset`` is an EpisodicDataset.
         preset (str, optional): Name of a preset or path of a file like them; the config's own ``test_protocol`` else.
         size (int, optional): Side of the network's input; the config's ``protocol_size`` else, the preset's at last.
+        quiet (bool): Say nothing of another size than the published one, where the call is only a check. Defaults to
+            False.
 
     Raises:
         FileNotFoundError: When there is no such preset.
@@ -59,7 +61,7 @@ def apply_protocol(cfg: Config, preset: str | None = None, size: int | None = No
     _settle_data_set(spec, loader.dataset.dataset, cfg.filename)
     published = spec['geometry']['size']
     spec['geometry']['size'] = size = size or cfg.get('protocol_size') or published
-    if size != published:
+    if size != published and not quiet:
         print_log(
             f'Protocol {name} at the size of this network, {size}, instead of the published {published}.', 'current'
         )

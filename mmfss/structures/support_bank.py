@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmfss.utils.file_kinds import foreign_kind
+
 OpenDims = dict[str, tuple[int, ...]]
 
 
@@ -173,8 +175,18 @@ class SupportBank:
 
     @classmethod
     def load(cls, path: str, map_location: str | torch.device | None = 'cpu') -> 'SupportBank':
-        """Read a bank from a file; only tensors, numbers and strings are unpickled."""
-        return cls.from_state(torch.load(path, map_location=map_location, weights_only=True))
+        """Read a bank from a file; only tensors, numbers and strings are unpickled.
+
+        Raises:
+            FileNotFoundError: When there is no such file.
+            ValueError: When it holds something else.
+        """
+        try:
+            return cls.from_state(torch.load(path, map_location=map_location, weights_only=True))
+        except OSError:
+            raise
+        except Exception as error:  # torch, pickle and zip each have their own
+            raise ValueError(f'{path} is no support bank ({foreign_kind(path) or type(error).__name__})') from error
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> 'SupportBank':
         return replace(

@@ -203,6 +203,8 @@ def _check(path: str, content: Any) -> None:
         if isinstance(content, Mapping):
             found = some([str(key) for key in content]) or 'nothing'
         raise CheckpointFileError(path, f'holds no state dict, bare or under state_dict; found: {found}')
+    if not isinstance(content.get('meta', {}), Mapping):
+        raise CheckpointFileError(path, f'holds a {type(content["meta"]).__name__} under meta, where a dict is wanted')
     if names := not_finite(state):
         raise CheckpointFileError(
             path,

@@ -2,6 +2,7 @@
 """What a checkpoint says about the classes it was trained on, compared with the data at hand."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 # What the two sides of a fold are made of; compared between a checkpoint's dataset and ours.
 _META_NAMES = {'fold': 'other fold', 'class_names': 'other classes', 'base_class_ids': 'other fold'}
@@ -65,3 +66,18 @@ def base_learner_differences(meta: Mapping, ours: Mapping) -> list[str]:
     if known and needed and tuple(known) != needed:
         lines.append(f'other classes: {tuple(known)} instead of {needed}')
     return lines
+
+
+def plain_values(value: Any) -> Any:
+    """Containers of plain Python values only, so that a checkpoint with them is read as weights and plain values.
+
+    Args:
+        value (Any): Dicts, lists and tuples stay; NumPy's and torch's values become numbers or lists, all else a text.
+    """
+    if isinstance(value, Mapping):
+        return {k if isinstance(k, (int, str)) else str(k): plain_values(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(plain_values, value)) if type(value) in (list, tuple) else list(map(plain_values, value))
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    return value.tolist() if hasattr(value, 'tolist') else str(value)

@@ -6,6 +6,7 @@ What is a fault of the input? A file or disk that fails (``OSError``), and a ``V
 bug.
 """
 
+import builtins
 import linecache
 import re
 import sys
@@ -51,7 +52,7 @@ def expected_message(error: BaseException) -> str | None:
     seen = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        if isinstance(error, (OSError, ValueError, StopError)) and _WORKER.match(str(error)):
+        if _WORKER.match(str(error)):
             return _of_worker(str(error))
         if isinstance(error, OSError) and not isinstance(error, (ConnectionError, TimeoutError)):
             return _words(error)
@@ -80,8 +81,11 @@ def _is_our_raise(filename: str, line: int) -> bool:
 def _of_worker(text: str) -> str | None:
     """Torch raises a worker's error again with its traceback as text; the last frame and the words are in it."""
     frames = re.findall(r'^  File "(.*?)", line (\d+)', text, flags=re.M)
-    ends = [match.end() for match in re.finditer(r'^[\w.]*(?:Error|Exception): ', text, flags=re.M)]
-    if not frames or not ends:
+    heads = list(re.finditer(r'^([\w.]*(?:Error|Exception)): ', text, flags=re.M))
+    if not frames or not heads:
         return None
-    ours = _is_our_raise(frames[-1][0], int(frames[-1][1]))
-    return text[ends[-1] :].strip() if ours else None
+    kind = getattr(builtins, heads[-1].group(1), None)
+    expected = isinstance(kind, type) and issubclass(kind, OSError)
+    if expected or _is_our_raise(frames[-1][0], int(frames[-1][1])):
+        return text[heads[-1].end() :].strip()
+    return None

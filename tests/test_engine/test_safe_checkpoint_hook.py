@@ -2,13 +2,27 @@
 import errno
 import os
 import pathlib
+import re
 
+import numpy as np
 import pytest
 import torch
-from engine_toys import toy_config
+from engine_toys import ToyDataset, toy_config
 from mmengine.runner import Runner
 
-from mmfss.engine.launch import enable_resume
+from mmfss.engine import launch
+from mmfss.engine.launch import build_runner, enable_resume
+from mmfss.registry import DATASETS
+from mmfss.utils.weights import read_checkpoint
+
+
+@DATASETS.register_module(force=True)
+class DescribedToyDataset(ToyDataset):
+    """Its metainfo holds more than plain values."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.metainfo.update(root=pathlib.Path('/data'), palette=np.array([[1, 2]]))
 
 
 def pth_files(folder):
@@ -62,3 +76,38 @@ def test_a_metric_that_is_not_there_is_named(tmp_path):
     cfg.default_hooks.checkpoint.save_best = 'mDice'
     with pytest.raises(KeyError, match='mDice.*mIoU'):
         Runner.from_cfg(cfg).train()
+
+
+def test_what_a_data_set_says_of_itself_is_saved_as_plain_values(tmp_path):
+    """Else the run's own checkpoints would be refused at --resume: paths and other objects are no plain values."""
+    cfg = toy_config(tmp_path, 1)
+    cfg.train_dataloader.dataset.type = 'DescribedToyDataset'
+    build_runner(cfg).train()
+    found = read_checkpoint(tmp_path / 'epoch_1.pth')
+    meta = found['meta']['dataset_meta']
+    assert meta['root'] == '/data' and meta['palette'] == [[1, 2]] and meta['fold'] == 0
+    assert found['message_hub']['runtime_info']['dataset_meta']['root'] == '/data'
+
+
+@pytest.mark.parametrize('damage', ['cut', 'empty', 'page', 'nan'])
+def test_resume_goes_back_to_the_last_checkpoint_that_can_be_used(tmp_path, damage, monkeypatch):
+    cfg = toy_config(tmp_path, 2)
+    cfg.default_hooks.checkpoint.max_keep_ckpts = 2
+    build_runner(cfg).train()
+    newest = tmp_path / 'epoch_2.pth'
+    data = newest.read_bytes()
+    if damage == 'nan':
+        content = read_checkpoint(newest)
+        content['state_dict']['backbone.weight'][0] = float('nan')
+        torch.save(content, newest)
+    else:
+        newest.write_bytes(dict(cut=data[: len(data) // 2], empty=b'', page=b'<!DOCTYPE html>')[damage])
+    said = []
+    monkeypatch.setattr(launch, 'print_log', lambda message, **kwargs: said.append(message))
+    cfg = toy_config(tmp_path, 3)
+    enable_resume(cfg)
+    assert cfg.resume and cfg.load_from == str(tmp_path / 'epoch_1.pth')
+    assert re.search('epoch_2.pth .*Going back to .*epoch_1.pth', said[-1])
+    (tmp_path / 'epoch_1.pth').write_bytes(b'')
+    with pytest.raises(ValueError, match='--resume: .*epoch_2.pth'):
+        enable_resume(cfg)

@@ -127,3 +127,12 @@ def test_refusals():
         bank().extend(bank(attention=torch.rand(2, 3, 5, 3, 4)))
     with pytest.raises(ValueError, match='no banks'):
         SupportBank.stack_shots([])
+
+
+def test_a_file_that_is_no_bank_is_named(tmp_path):
+    (tmp_path / 'bank.pth').write_text('<!DOCTYPE html>')
+    with pytest.raises(ValueError, match='bank.pth is no support bank .a web page'):
+        SupportBank.load(tmp_path / 'bank.pth')
+    torch.save([1], tmp_path / 'bank.pth')
+    with pytest.raises(ValueError, match='bank.pth is no support bank'):
+        SupportBank.load(tmp_path / 'bank.pth')

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from mmengine.logging import MMLogger
 
 from mmfss.datasets import Pascal5iDataset
 
@@ -81,9 +82,15 @@ def tool(tmp_path, monkeypatch):
     module.run = lambda *options: module.main(
         [str(tmp_path / 'cfg.py'), '--work-root', str(tmp_path / 'work'), *options]
     )
-    logging.disable(logging.INFO)  # as the tool does when it is a program
+    _disable_logging(logging.INFO)  # as the tool does when it is a program
     yield module
-    logging.disable(logging.NOTSET)
+    _disable_logging(logging.NOTSET)
+
+
+def _disable_logging(level: int) -> None:
+    """``logging.disable`` that mmengine's logger notices: it remembers what was enabled before, and is in no list."""
+    logging.disable(level)
+    MMLogger.get_current_instance()._cache.clear()
 
 
 def calls(tmp_path) -> list[str]:

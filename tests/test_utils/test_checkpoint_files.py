@@ -80,7 +80,10 @@ def test_attributes_of_listed_types_are_out_of_reach(tmp_path):
         read_file(tmp_path / 'a.pth')
 
 
-def test_what_mmengine_saves_is_read(tmp_path):
+@pytest.mark.parametrize('old', [False, True], ids=['torch', 'torch without safe_globals'])
+def test_what_mmengine_saves_is_read(tmp_path, monkeypatch, old):
+    if old:  # as torch 2.4
+        monkeypatch.delattr(torch.serialization, 'safe_globals')
     buffer = HistoryBuffer([1.0, 2.0], [1, 1])
     missing = defaultdict(list, a=[1])
     content = dict(
@@ -148,6 +151,7 @@ FOREIGN = dict(
     a_list=(saved([1, 2]), 'holds no state dict.*a list'),
     a_tensor=(saved(torch.ones(2)), 'holds no state dict.*a Tensor'),
     no_weights=(saved(dict(epoch=1)), 'holds no state dict.*epoch'),
+    other_meta=(saved(dict(state_dict=STATE, meta=None)), 'under meta'),
     state_list=(saved(dict(state_dict=[1])), 'holds no state dict'),
     plain_pickle=(pickle.dumps([1, 2], 2), 'no checkpoint|no state dict'),
     cut_pickle=(pickle.dumps(list(range(500)), 2)[:100], 'no checkpoint'),

@@ -10,7 +10,7 @@ from mmengine.runner import weights_to_cpu
 
 from mmfss.registry import HOOKS
 from mmfss.utils.checkpoint_files import CheckpointFileError, not_finite, some
-from mmfss.utils.checkpoint_meta import base_class_names
+from mmfss.utils.checkpoint_meta import base_class_names, plain_values
 from mmfss.utils.files import RESUME, atomic_torch_save
 from mmfss.utils.plain_errors import StopError
 from mmfss.utils.weights import model_state, read_checkpoint
@@ -67,7 +67,7 @@ class BaseLearnerCheckpointHook(Hook):
                 f'{self.filename} was not written: weights are not finite (NaN or infinity): {some(names)}. '
                 f'The last checkpoint in {runner.work_dir} was written before that.'
             )
-        dataset_meta = _plain(dict(getattr(runner.train_dataloader.dataset, 'metainfo', {})))
+        dataset_meta = plain_values(dict(getattr(runner.train_dataloader.dataset, 'metainfo', {})))
         names = base_class_names(dataset_meta) or tuple(dataset_meta.get('classes', ()))[1:]
         path = Path(runner.work_dir) / self.filename
         atomic_torch_save(
@@ -117,14 +117,3 @@ class MetaLearnerCheckpointHook(BaseLearnerCheckpointHook):
 
     def __init__(self, filename: str = 'meta_learner.pth', use_best: bool = True) -> None:
         super().__init__(filename, use_best)
-
-
-def _plain(value):
-    """Containers of plain Python values only, as ``torch.load(weights_only=True)`` wants them."""
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_plain(v) for v in value) if type(value) in (list, tuple) else [_plain(v) for v in value]
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    return value.item() if hasattr(value, 'item') else str(value)

@@ -1,12 +1,14 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """Checkpoints that a full disk cannot take away."""
 
+from collections import OrderedDict
 from pathlib import Path
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
 
 from mmfss.registry import HOOKS
+from mmfss.utils.checkpoint_meta import plain_values
 from mmfss.utils.files import atomic_write, remove_leftovers
 
 
@@ -72,6 +74,12 @@ class SafeCheckpointHook(CheckpointHook):
         self.file_backend = _PatientBackend(self.file_backend)
         if is_main_process():
             remove_leftovers(Path(runner.work_dir))  # of a run that was killed while saving
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Keep plain values only beside the weights: a data set may describe itself with objects of its own."""
+        checkpoint['meta'] = plain_values(checkpoint['meta'])
+        hub = checkpoint['message_hub']
+        hub['runtime_info'] = OrderedDict(plain_values(hub['runtime_info']))
 
     def _save_checkpoint(self, runner) -> None:
         with _Settling(self, runner):
