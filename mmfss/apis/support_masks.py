@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from mmfss.datasets.bit_depth import to_8_bit
-from mmfss.datasets.image_files import check_path
+from mmfss.datasets.image_headers import check_path
 from mmfss.datasets.mask_files import IGNORE, grey, mask_values, read_mask, whole_numbers
 from mmfss.utils.notices import tell
 

@@ -18,7 +18,7 @@ from mmfss.registry import DATASETS
 
 from .class_index import UNREADABLE, ClassIndex, Entry, load_class_index
 from .fold_classes import FoldClasses
-from .image_files import CorruptFileError, check_file
+from .image_headers import CorruptFileError, check_file
 from .input_checks import check_choice, check_folders, check_masks, read_names
 from .listings import find_files
 from .pipelines import build_transforms
