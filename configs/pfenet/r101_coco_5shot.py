@@ -1,4 +1,5 @@
-# PFENet, ResNet-101, COCO-20i, 5-shot: a test of the 1-shot weights, as published.
+# PFENet, ResNet-101, COCO-20i, 5-shot: published numbers test the 1-shot weights.
 _base_ = './r101_coco_1shot.py'
 shots = 5
-val_dataloader = test_dataloader = dict(dataset=dict(shots=shots))
+work_dir = f'{_base_.work_root}/pfenet/r101_coco_{shots}shot/fold{_base_.fold}'
+train_dataloader = val_dataloader = test_dataloader = dict(dataset=dict(shots=shots))

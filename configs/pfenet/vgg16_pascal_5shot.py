@@ -1,4 +1,5 @@
-# PFENet, VGG16-BN, PASCAL-5i, 5-shot: a test of the 1-shot weights, as published.
+# PFENet, VGG16-BN, PASCAL-5i, 5-shot: published numbers test the 1-shot weights.
 _base_ = './vgg16_pascal_1shot.py'
 shots = 5
-val_dataloader = test_dataloader = dict(dataset=dict(shots=shots))
+work_dir = f'{_base_.work_root}/pfenet/vgg16_pascal_{shots}shot/fold{_base_.fold}'
+train_dataloader = val_dataloader = test_dataloader = dict(dataset=dict(shots=shots))
