@@ -100,7 +100,7 @@ def _read_as(mask, image: str, reader: Callable) -> tuple[np.ndarray, str]:
         raise TypeError(f'{name} is a {type(mask).__name__}; give {_FORMS}')
     values = mask
     if values.ndim == 3 and values.shape[2] in (2, 4):
-        values = mask_values(Image.fromarray(to_8_bit(values, name), 'LA' if values.shape[2] == 2 else 'RGBA'), name)
+        values = mask_values(Image.fromarray(np.ascontiguousarray(to_8_bit(values, name))), name)
     elif values.ndim == 3 and values.shape[2] in (1, 3):
         values = grey(values, name)
     if values.ndim != 2:

@@ -27,6 +27,7 @@ from rich.progress import track
 
 from mmfss.utils.files import atomic_savez
 
+from .file_kinds import kind_of
 from .image_headers import is_turned, upright_size
 
 FORMAT = 1  # raise it when the stored arrays change meaning: old files are then ignored
@@ -215,6 +216,8 @@ def _read_entry(histogram: Histogram, entry: Entry):
     except ValueError as error:  # what `histogram` found
         return f'{error}.'
     except Exception as error:  # Pillow raises OSError, SyntaxError ...
+        if (kind := kind_of(mask_path)) is not None:
+            return f'it is no mask image but {kind[0]}. {kind[1]}'
         return f'{type(error).__name__}: {error}. Fetch or convert it again.'
     return counts, size, _image_size(image_path)
 

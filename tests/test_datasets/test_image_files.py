@@ -254,3 +254,10 @@ def test_sizes_from_the_header(tmp_path):
     for suffix in ('.jpg', '.png', '.tif', '.webp'):
         path = toys.as_file(PHOTO, tmp_path / f'a{suffix}', exif=exif)
         assert upright_size(path) == read_rgb(path).shape[:2] == (toys.W, toys.H)
+
+
+def test_a_hot_pixel_is_told(logged):
+    values = GREY.astype(np.uint16) * 16
+    values[0, 0] = 65535
+    load_image(values, LoadFewShotImage(), 'photo 3')
+    assert any('photo 3 is nearly black' in message and 'reach 65535' in message for message in logged)
