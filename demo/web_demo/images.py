@@ -12,7 +12,8 @@ from PIL import Image, UnidentifiedImageError
 
 from mmfss.apis.coordinates import numbers, pixels_of_box
 from mmfss.datasets.file_kinds import HEAD, file_kind
-from mmfss.datasets.image_files import CorruptFileError, decode_image
+from mmfss.datasets.image_files import decode_image
+from mmfss.datasets.image_headers import CorruptFileError
 from mmfss.utils.notices import collected
 
 # Not "whatever Pillow knows": some of its decoders start other programs.

@@ -8,7 +8,8 @@ from mmcv.transforms import LoadImageFromFile
 from PIL import Image
 
 from mmfss.datasets.bit_depth import to_8_bit
-from mmfss.datasets.image_files import array_rgb, check_file, pil_rgb
+from mmfss.datasets.image_files import array_rgb, pil_rgb
+from mmfss.datasets.image_headers import check_file
 from mmfss.datasets.transforms import start_padding_map
 
 ImageLike = str | PathLike | np.ndarray | Image.Image

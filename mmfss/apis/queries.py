@@ -15,7 +15,8 @@ import numpy as np
 from mmengine.logging import print_log
 from PIL import Image
 
-from mmfss.datasets.image_files import check_file, check_path, pil_rgb
+from mmfss.datasets.image_files import pil_rgb
+from mmfss.datasets.image_headers import check_file, check_path
 from mmfss.datasets.listings import HIDDEN, OTHER, is_hidden, natural_order, say_unused
 from mmfss.utils.notices import begin_telling
 

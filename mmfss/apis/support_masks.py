@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from mmfss.datasets.bit_depth import to_8_bit
-from mmfss.datasets.image_files import check_path
+from mmfss.datasets.image_headers import check_path
 from mmfss.datasets.mask_files import IGNORE, grey, mask_values, read_mask, whole_numbers
 from mmfss.utils.notices import tell
 
@@ -100,7 +100,7 @@ def _read_as(mask, image: str, reader: Callable) -> tuple[np.ndarray, str]:
         raise TypeError(f'{name} is a {type(mask).__name__}; give {_FORMS}')
     values = mask
     if values.ndim == 3 and values.shape[2] in (2, 4):
-        values = mask_values(Image.fromarray(to_8_bit(values, name), 'LA' if values.shape[2] == 2 else 'RGBA'), name)
+        values = mask_values(Image.fromarray(np.ascontiguousarray(to_8_bit(values, name))), name)
     elif values.ndim == 3 and values.shape[2] in (1, 3):
         values = grey(values, name)
     if values.ndim != 2:

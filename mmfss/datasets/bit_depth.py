@@ -73,4 +73,12 @@ def _shifted(values: np.ndarray, top: int, name: str) -> np.ndarray:
             f'{name} has more than 8 bits a pixel, but its values reach {top} only: they are read as {bits}-bit '
             f'data, 0..{2**bits - 1} as black to white. If that is wrong, save it as 8-bit PNG.',
         )
-    return to_8_bit((values >> (bits - 8)).astype(np.uint8), name)
+    levels = to_8_bit((values >> (bits - 8)).astype(np.uint8), name)
+    most = float(np.percentile(levels, 99.9)) if levels.size else 0
+    if most < DARK <= levels.max(initial=0):
+        tell(
+            'dark images',
+            f'{name} is nearly black, but for less than one in a thousand of its values, which reach {top}: few bright '
+            f'pixels decide how it is read. If they are faults, clip them and save it as 8-bit PNG.',
+        )
+    return levels

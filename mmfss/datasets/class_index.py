@@ -27,8 +27,10 @@ from rich.progress import track
 
 from mmfss.utils.files import atomic_savez
 
+from .file_kinds import kind_of
+from .image_headers import is_turned, upright_size
+
 FORMAT = 1  # raise it when the stored arrays change meaning: old files are then ignored
-EXIF_ORIENTATION = 274
 UNREADABLE = (-1, -1)
 SHORT_LIST = 1000  # no progress bar below
 TELL_AFTER, GIVE_UP_AFTER = 5, 1800  # seconds of waiting for another process that reads the masks
@@ -209,11 +211,13 @@ def _read_entry(histogram: Histogram, entry: Entry):
         with Image.open(mask_path) as mask:
             counts = histogram(mask)
             # Index masks are taken as stored; those that go by brightness are turned upright.
-            turned = histogram is not index_histogram and _turned(mask)
+            turned = histogram is not index_histogram and is_turned(mask)
             size = (mask.width, mask.height) if turned else (mask.height, mask.width)
     except ValueError as error:  # what `histogram` found
         return f'{error}.'
     except Exception as error:  # Pillow raises OSError, SyntaxError ...
+        if (kind := kind_of(mask_path)) is not None:
+            return f'it is no mask image but {kind[0]}. {kind[1]}'
         return f'{type(error).__name__}: {error}. Fetch or convert it again.'
     return counts, size, _image_size(image_path)
 
@@ -221,19 +225,9 @@ def _read_entry(histogram: Histogram, entry: Entry):
 def _image_size(path: str) -> tuple[int, int]:
     """Height and width from the header alone, turned as the decoder will turn them."""
     try:
-        with Image.open(path) as image:
-            width, height = image.size
-            turned = _turned(image)
+        return upright_size(path)
     except Exception:  # judged by the data set: an error in test, left out in training
         return UNREADABLE
-    return (width, height) if turned else (height, width)
-
-
-def _turned(image: Image.Image) -> bool:
-    """Whether the decoder will swap the sides that an open image claims to have."""
-    if image.format == 'TIFF' and image.size != (image.tag_v2.get(256), image.tag_v2.get(257)):
-        return False  # newer Pillow has swapped them already
-    return image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
 
 
 def _user_cache() -> Path:

@@ -18,8 +18,8 @@ from mmfss.registry import DATASETS
 
 from .class_index import UNREADABLE, ClassIndex, Entry, load_class_index
 from .fold_classes import FoldClasses
-from .image_files import CorruptFileError, check_file
-from .input_checks import check_choice, check_folders, check_masks, read_names
+from .image_headers import CorruptFileError, check_file
+from .input_checks import check_choice, check_folders, check_masks, read_names, tell_empty
 from .listings import find_files
 from .pipelines import build_transforms
 
@@ -132,6 +132,8 @@ class FewShotSegDataset(FoldClasses, BaseSegDataset):
         files = [(name, *self._paths(name)) for name in self._names.tolist()]
         self._index = self.load_index(files)
         check_masks(self._index, files, len(self.class_names))
+        if type(self) is FewShotSegDataset:  # in the benchmarks it is known
+            tell_empty(self._index, files)
         keep = self._phase_images() & self._readable()
         if not keep.any():
             raise ValueError(

@@ -82,6 +82,15 @@ def file_kind(head: bytes, path: str = '') -> tuple[str, str] | None:
     return _text(head)
 
 
+def kind_of(path: str) -> tuple[str, str] | None:
+    """:func:`file_kind` of a file; None where it cannot be opened."""
+    try:
+        with open(path, 'rb') as stream:
+            return file_kind(stream.read(HEAD), path)
+    except OSError:
+        return None
+
+
 def _media(head: bytes) -> tuple[str, str] | None:
     length = int.from_bytes(head[:4], 'big')
     brands = [head[8:12], *(head[i : i + 4] for i in range(16, min(length, len(head)), 4))]

@@ -6,8 +6,6 @@ refused with its name, the reason and the cure.
 """
 
 import io
-import re
-import warnings
 from os import PathLike
 from pathlib import Path
 
@@ -18,106 +16,12 @@ from PIL import Image, ImageOps
 from mmfss.utils.notices import tell
 
 from .bit_depth import to_8_bit
-from .file_kinds import HEAD, file_kind
+from .file_kinds import HEAD
+from .image_headers import CorruptFileError, open_picture, refuse_other_kinds
 
 JPEG_START, JPEG_SCAN, JPEG_END = b'\xff\xd8', b'\xff\xda', b'\xff\xd9'
 _PNG = b'\x89PNG\r\n\x1a\n'
-# Not "whatever Pillow knows": some of its decoders start other programs, or read only a preview.
-FORMATS = frozenset(
-    'JPEG MPO PNG WEBP BMP DIB TIFF GIF PPM JPEG2000 AVIF HEIF TGA ICO DDS SGI PCX ICNS XBM QOI'.split()
-)
 NEUTRAL = 128  # grey that shines through transparent pixels
-
-
-class CorruptFileError(ValueError):
-    """An image or mask that cannot be decoded; the message names the file."""
-
-
-def check_path(given: str | PathLike, what: str = 'image') -> None:
-    """Refuse what is no path of this machine: an empty text, an address of the web.
-
-    Raises:
-        ValueError: When it is one of these.
-    """
-    text = str(given)
-    if not text.strip():
-        raise ValueError(f'The path of the {what} is empty. Give a file name.')
-    if re.match(r'[A-Za-z][A-Za-z0-9+.-]+:/', text) and not Path(text).exists():
-        raise ValueError(f'{text} is an address: nothing is fetched from the web. Download the {what}, give its path.')
-
-
-def check_file(path: str | PathLike) -> None:
-    """Refuse, by its first bytes, a file that is missing, no image, or huge; it is not decoded.
-
-    Raises:
-        FileNotFoundError: When there is no such file.
-        CorruptFileError: When it is no image.
-        ValueError: When it has more pixels than ``PIL.Image.MAX_IMAGE_PIXELS`` allows.
-    """
-    check_path(path)
-    if not Path(path).is_file():
-        kind = 'It is a folder: give a file.' if Path(path).is_dir() else 'Check the path.'
-        raise FileNotFoundError(f'There is no image {path}. {kind}')
-    with open(path, 'rb') as stream:
-        head = stream.read(HEAD)
-        _refuse_other_kinds(head, str(path))
-        stream.seek(0)
-        opened = open_picture(stream, f'The image {path}', str(path))
-        size = opened.size if opened is not None else None
-    limit = Image.MAX_IMAGE_PIXELS
-    if size is None and not cv2.haveImageReader(str(path)):
-        raise CorruptFileError(
-            f'The image {path} cannot be read: it is no image, or cut off. Fetch or save it again, or take it out.'
-        )
-    if size is not None and limit and size[0] * size[1] > limit:
-        raise ValueError(_too_large(f'The image {path}', size))
-
-
-def _refuse_other_kinds(head: bytes, path: str) -> None:
-    found = file_kind(head, path)
-    if found is not None and not (found[0].startswith('a HEIC') and 'HEIF' in Image.OPEN):
-        raise CorruptFileError(f'The image {path} cannot be read: it is no image but {found[0]}. {found[1]}')
-
-
-def open_picture(stream, name: str, path: str = '') -> Image.Image | None:
-    """The header of a picture; None where Pillow does not know it.
-
-    Raises:
-        CorruptFileError: When it is of a kind that is not read.
-        ValueError: When it is huge.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore', Image.DecompressionBombWarning)
-            opened = Image.open(stream)
-    except Image.DecompressionBombError:
-        raise ValueError(_too_large(name, None)) from None
-    except Exception:  # each decoder raises its own kind
-        return None
-    if opened.format not in FORMATS and opened.format is not None:
-        raise CorruptFileError(f'{name} is a picture of the kind {opened.format}, which is not read. Save it as PNG.')
-    if opened.format == 'TIFF' and _is_raw(opened):
-        raise CorruptFileError(
-            f"{name} cannot be read: it is no image but a camera's RAW file, of which only a preview would be seen. "
-            'Develop it: export it as JPEG or PNG.'
-        )
-    return opened
-
-
-def _is_raw(opened: Image.Image) -> bool:
-    tags = opened.tag_v2
-    # DNGVersion, colour filter array; a preview as first picture that has others inside.
-    return 50706 in tags or tags.get(262) in (32803, 34892) or (bool(tags.get(254, 0) & 1) and 330 in tags)
-
-
-def _too_large(name: str, size: tuple[int, int] | None) -> str:
-    limit = Image.MAX_IMAGE_PIXELS
-    what = f'{size[0]}x{size[1]} = {size[0] * size[1] / 1e6:.0f}' if size else f'more than {2 * limit / 1e6:.0f}'
-    return (
-        f'{name} is huge: {what} megapixels, allowed are {limit / 1e6:.0f}. Make it smaller (the network '
-        'sees a few hundred pixels a side anyway), cut it into tiles, or, if you trust the file, set '
-        'PIL.Image.MAX_IMAGE_PIXELS = None (command line: --max-megapixels N).'
-    )
 
 
 def decode_image(data: bytes, path: str) -> np.ndarray:
@@ -142,7 +46,7 @@ def decode_image(data: bytes, path: str) -> np.ndarray:
         plain = _plain_png(data)
     if plain and (image := _opencv(data, cv2.IMREAD_COLOR)) is not None:
         return image
-    _refuse_other_kinds(data[:HEAD], path)
+    refuse_other_kinds(data[:HEAD], path)
     name = f'The image {path}'
     opened = open_picture(io.BytesIO(data), name, path)
     try:
@@ -164,6 +68,15 @@ def decode_image(data: bytes, path: str) -> np.ndarray:
         return np.ascontiguousarray(array_rgb(values[..., order] if values.ndim == 3 else values, name)[..., ::-1])
     except ValueError as error:
         raise CorruptFileError(str(error)) from error
+
+
+def read_rgb(path: str | PathLike) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of a file, upright.
+
+    Raises:
+        CorruptFileError, ValueError: When :func:`decode_image` raises them.
+    """
+    return np.ascontiguousarray(decode_image(Path(path).read_bytes(), str(path))[..., ::-1])
 
 
 def _corrupt(path: str, reason: str) -> str:

@@ -101,6 +101,24 @@ def check_masks(index: ClassIndex, files: Sequence[Entry], num_classes: int) -> 
         )
 
 
+def tell_empty(index: ClassIndex, files: Sequence[Entry]) -> None:
+    """Warn of index masks that hold nothing but background and 255: black and white ones, perhaps.
+
+    Args:
+        index (ClassIndex): Label counts of the list.
+        files (Sequence[Entry]): (name, image path, mask path) of each entry of the list.
+    """
+    classes = (index.labels != 0) & (index.labels != IGNORE)
+    void = np.setdiff1d(index.rows[index.labels == IGNORE], index.rows[classes])
+    if len(void):
+        print_log(
+            f'{len(void)} of {len(files)} masks hold 0 and 255 only, where 255 is left out, so they show no class: '
+            f'{_first([files[row][2] for row in void])}. If 255 is an object there, save it as the index of its class.',
+            'current',
+            logging.WARNING,
+        )
+
+
 def check_brightness(index: ClassIndex, files: Sequence[Entry], threshold: int) -> None:
     """Say which black and white masks hold no object, and refuse those of 0 and 1 that are read as empty.
 

@@ -85,7 +85,7 @@ def list_folder(folder: str | os.PathLike, suffixes: dict[str, str]) -> Listing:
         elif os.path.isdir(path):
             listing.unused['folders'].append(name)
         elif not os.path.isfile(path):
-            listing.unused['dead links'].append(name)
+            listing.unused['dead links' if os.path.islink(path) else 'no plain files'].append(name)
         else:
             stems = ((kind, stem_of(name, suffixes[kind])) for kind in kinds)
             kind, stem = next(((kind, stem) for kind, stem in stems if stem is not None), (None, None))

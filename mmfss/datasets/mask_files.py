@@ -15,7 +15,8 @@ from PIL import Image
 from mmfss.utils.notices import tell
 
 from .file_kinds import HEAD, file_kind
-from .image_files import CorruptFileError, check_path, open_picture, upright, wide_colours
+from .image_files import upright, wide_colours
+from .image_headers import CorruptFileError, check_path, open_picture
 
 IGNORE = 255
 NEAR = 32  # levels by which a palette's black and white, or the channels of a grey, may be off

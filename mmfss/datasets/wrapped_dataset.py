@@ -1,10 +1,12 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """WrappedFewShotDataset: any mmseg data set becomes episodic by naming base and novel classes."""
 
+import logging
 import os
 from collections.abc import Sequence
 
 import numpy as np
+from mmengine.logging import print_log
 from mmseg.datasets import BaseSegDataset
 
 from mmfss.registry import DATASETS
@@ -12,6 +14,7 @@ from mmfss.registry import DATASETS
 from .class_index import ClassIndex, Entry, load_class_index
 from .folder import BACKGROUND
 from .input_checks import IGNORE
+from .listings import OTHER, is_hidden, say_unused, stem_of
 from .mapped_dataset import MappedFewShotDataset
 
 
@@ -87,6 +90,8 @@ class WrappedFewShotDataset(MappedFewShotDataset):
                 f'{type(self.source).__name__} has {len(infos)} images, {len(missing)} without a mask: '
                 'name folders of images and masks in `source.data_prefix`.'
             )
+        if not self.source.ann_file and os.path.isdir(folder):
+            self._tell_unused(folder, {os.path.normpath(info['img_path']) for info in infos})
         names = [os.path.splitext(os.path.relpath(info['img_path'], folder or '.'))[0] for info in infos]
         self._files = dict(zip(names, ((i['img_path'], i['seg_map_path']) for i in infos), strict=True))
         if len(self._files) < len(names):
@@ -94,6 +99,26 @@ class WrappedFewShotDataset(MappedFewShotDataset):
         self._names = np.array(names)
         self._table = self._make_table(infos[0])
         return [dict(position=i) for i in range(len(names))]
+
+    def _tell_unused(self, folder: str, used: set[str]) -> None:
+        """Warn of images that the source does not list, since their suffix is of another case."""
+        image, mask = self.source.img_suffix, self.source.seg_map_suffix
+        files = (os.path.normpath(os.path.join(base, name)) for base, _, names in os.walk(folder) for name in names)
+        left = [
+            path
+            for path in files
+            if path not in used
+            and not is_hidden(os.path.basename(path))
+            and stem_of(os.path.basename(path), image)
+            and not path.endswith(mask)
+        ]
+        if left:
+            print_log(
+                f'{folder}: {len(used)} images *{image} used; not used: {say_unused({OTHER: sorted(left)})}. Rename '
+                'them if they belong to the data.',
+                'current',
+                logging.WARNING,
+            )
 
     def _make_table(self, info: dict) -> np.ndarray:
         """(256,) mask value -> class id, in the order of mmseg's LoadAnnotations."""

@@ -3,12 +3,12 @@
 
 from collections.abc import Sequence
 
-import mmcv
 import numpy as np
 import torch
 from mmengine.structures import PixelData
 
 from mmfss.datasets import EpisodicDataset
+from mmfss.datasets.image_files import read_rgb
 
 from .episode_visualizer import EpisodeVisualizer
 
@@ -64,7 +64,7 @@ def draw_item(visualizer: EpisodeVisualizer, dataset: EpisodicDataset, index: in
         for support in supports:  # a crop has no longer the aspect of its image
             support.set_metainfo(dict(ori_shape=None))
     else:
-        image = mmcv.imread(query.img_path, channel_order='rgb')
+        image = read_rgb(query.img_path)
     return visualizer.draw_episode(
         image, query, [(to_rgb(i), s) for i, s in zip(inputs['support'], supports, strict=True)]
     )

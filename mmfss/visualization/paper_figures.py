@@ -4,7 +4,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import mmcv
 import numpy as np
 import torch
 from mmengine.dataset import pseudo_collate
@@ -12,6 +11,7 @@ from mmengine.structures import BaseDataElement
 from torch import nn
 
 from mmfss.datasets import EpisodicDataset
+from mmfss.datasets.image_files import read_rgb
 from mmfss.evaluation.functional import foreground_iou
 from mmfss.structures import prediction_key
 
@@ -70,7 +70,7 @@ def segment_episode(
         for image, own in zip(item['inputs']['support'], item['data_samples']['support'], strict=True)
     ]
     return SegmentedEpisode(
-        mmcv.imread(sample.img_path, channel_order='rgb'),
+        read_rgb(sample.img_path),
         sample.cpu(),
         supports,
         {group: model.restore(m, size, sample)[0].cpu().numpy() for group, m in zip(groups, maps, strict=True)},

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from mmfss.apis.images import load_image, rgb
-from mmfss.datasets.image_files import CorruptFileError, array_rgb, check_file, check_path, decode_image, pil_rgb
+from mmfss.datasets.image_files import array_rgb, decode_image, pil_rgb, read_rgb
+from mmfss.datasets.image_headers import CorruptFileError, check_file, check_path, upright_size
 from mmfss.datasets.transforms import LoadFewShotImage
 from mmfss.utils.notices import begin_telling
 
@@ -245,3 +246,18 @@ def test_cut_off_files(tmp_path, suffix):
 def test_what_is_no_path(given, message):
     with pytest.raises(ValueError, match=message):
         check_path(given)
+
+
+def test_sizes_from_the_header(tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6
+    for suffix in ('.jpg', '.png', '.tif', '.webp'):
+        path = toys.as_file(PHOTO, tmp_path / f'a{suffix}', exif=exif)
+        assert upright_size(path) == read_rgb(path).shape[:2] == (toys.W, toys.H)
+
+
+def test_a_hot_pixel_is_told(logged):
+    values = GREY.astype(np.uint16) * 16
+    values[0, 0] = 65535
+    load_image(values, LoadFewShotImage(), 'photo 3')
+    assert any('photo 3 is nearly black' in message and 'reach 65535' in message for message in logged)

@@ -7,7 +7,13 @@ import pytest
 from helpers import TEST_PIPELINES, write_class_folders
 from PIL import Image
 
-from mmfss.datasets import DividedFolderDataset, EpisodicDataset, FewShotSegDataset, FolderFewShotDataset
+from mmfss.datasets import (
+    DividedFolderDataset,
+    EpisodicDataset,
+    FewShotSegDataset,
+    FolderFewShotDataset,
+    WrappedFewShotDataset,
+)
 from mmfss.datasets.listings import find_files, list_folder, list_pairs, read_lines, say_unused, stem_of
 
 NAMES = ('ant', 'bee')
@@ -207,3 +213,31 @@ def test_an_image_that_cannot_be_opened_is_named_with_the_reason(index_masks):
     (index_masks / 'images/3.jpg').write_bytes(b'<html>')
     with pytest.raises(ValueError, match=r'1 images cannot be opened, .*3\.jpg.* web page'):
         indexed(index_masks)
+
+
+def test_index_masks_that_are_black_and_white(index_masks, logged):
+    path = index_masks / 'masks/3.png'
+    Image.fromarray((np.array(Image.open(path)) > 0).astype(np.uint8) * 255).save(path)
+    indexed(index_masks)
+    assert any('1 of 6 masks hold 0 and 255 only' in message and 'masks/3.png' in message for message in logged)
+
+
+def test_a_mask_that_is_something_else_is_named(folders):
+    (folders / 'ant/5.png').write_bytes(b'%PDF-1.7')
+    with pytest.raises(ValueError, match=r'1 of 22 masks cannot be used, .*ant/5\.png: it is no mask image but a PDF'):
+        divided(folders)
+
+
+def test_a_wrapped_data_set_names_what_it_does_not_list(index_masks, logged):
+    (index_masks / 'images/1.jpg').rename(index_masks / 'images/1.JPG')
+    (index_masks / 'masks/1.png').unlink()
+    source = dict(
+        type='mmseg.BaseSegDataset',
+        data_root=str(index_masks),
+        data_prefix=dict(img_path='images', seg_map_path='masks'),
+        metainfo=dict(classes=('background', 'car', 'cat'), palette=[[0] * 3, [9] * 3, [99] * 3]),
+        img_suffix='.jpg',
+        seg_map_suffix='.png',
+    )
+    WrappedFewShotDataset(source=source, novel_classes=['cat'], phase='val', candidate_area=1)
+    assert any('5 images *.jpg used; not used: 1' in message and '1.JPG' in message for message in logged)

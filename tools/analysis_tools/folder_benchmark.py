@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from mmfss.apis import FewShotInferencer
 from mmfss.datasets.folder import class_folders
-from mmfss.datasets.image_files import check_file
+from mmfss.datasets.image_headers import check_file
 from mmfss.datasets.listings import list_pairs, say_unused
 from mmfss.datasets.mask_files import bright_values, read_mask
 from mmfss.evaluation.functional import confusion, fb_iou, foreground_iou

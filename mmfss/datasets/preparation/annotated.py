@@ -11,11 +11,13 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from mmfss.datasets.annotations import AnnotationError
 from mmfss.datasets.annotations.errors import listed
 from mmfss.datasets.annotations.objects import IGNORE
+from mmfss.datasets.image_files import read_rgb
+from mmfss.datasets.image_headers import CorruptFileError
 from mmfss.utils.files import atomic_path, atomic_write_text
 from mmfss.utils.workers import WorkerDied, run_in_workers
 
@@ -157,7 +159,7 @@ def _try(work, item: AnnotatedFile) -> list[str] | str:
     """The labels that were written, or why the image was not."""
     try:
         return work(item)
-    except AnnotationError as error:
+    except (AnnotationError, CorruptFileError) as error:
         return str(error)
     except (OSError, Image.DecompressionBombError) as error:
         if isinstance(error, OSError) and error.errno:  # the disk, not the image
@@ -179,8 +181,7 @@ def _write_folders(root: Path, folders: dict[str, str], item: AnnotatedFile) -> 
             if item.path.suffix.lower() in JPEG:
                 shutil.copyfile(item.path, half)
             else:
-                with Image.open(item.path) as image:
-                    ImageOps.exif_transpose(image).convert('RGB').save(half, 'JPEG', quality=95, subsampling=0)
+                Image.fromarray(read_rgb(item.path)).save(half, 'JPEG', quality=95, subsampling=0)
         with atomic_path(root / folders[label] / f'{name}.png', sync=False) as half:
             Image.fromarray(mask.astype(np.uint8) * 255).save(half, 'PNG')
     return list(masks)

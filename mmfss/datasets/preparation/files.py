@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from mmfss.datasets.listings import read_lines
 from mmfss.datasets.synthetic.writer import voc_palette
 from mmfss.utils.files import atomic_path, atomic_write_text, remove_leftovers
 from mmfss.utils.workers import WorkerDied, run_in_workers
@@ -77,7 +78,7 @@ def read_list(path: Path) -> list[str]:
     """
     if not path.is_file():
         raise PreparationError(f'The list {path} is missing: the download is not complete or not the right one.')
-    names = path.read_text().split()
+    names = [name for line in read_lines(path) for name in line.split()]
     if not names or len(set(names)) < len(names):
         raise PreparationError(f'The list {path} is empty or names an image twice. Fetch it again.')
     return names

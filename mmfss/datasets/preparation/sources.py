@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from PIL import Image
-
+from mmfss.datasets import image_headers
 from mmfss.datasets.annotations import AnnotationError, read_file
 from mmfss.datasets.annotations.errors import listed
 from mmfss.datasets.annotations.kinds import is_image
@@ -20,7 +19,7 @@ from mmfss.datasets.annotations.yolo import NAME_FILES, looks_like_yolo
 from .files import PreparationError
 
 IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.gif', '.jp2')
-_LABELS, _EXIF = ('.json', '.xml', '.npy'), 274
+_LABELS = ('.json', '.xml', '.npy')
 _TWINS = dict(labels='images', masks='images', annotations='images')  # folders that lie beside the one of the images
 
 
@@ -131,12 +130,9 @@ def upright_size(path: Path) -> tuple[int, int]:
         AnnotationError: When it cannot be read.
     """
     try:
-        with Image.open(path) as image:
-            width, height = image.size
-            turned = image.getexif().get(_EXIF, 1) in (5, 6, 7, 8)
+        return image_headers.upright_size(path)
     except Exception as error:  # each decoder raises its own kind
         raise AnnotationError(f'the image {path} cannot be read ({error}). Fetch or save it again.') from error
-    return (width, height) if turned else (height, width)
 
 
 def _below(folder: Path) -> list[Path]:

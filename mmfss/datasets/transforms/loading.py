@@ -8,7 +8,8 @@ from mmseg.datasets.transforms import LoadAnnotations
 
 from mmfss.registry import TRANSFORMS
 
-from ..image_files import CorruptFileError, decode_image
+from ..image_files import decode_image
+from ..image_headers import CorruptFileError
 from ..mask_files import bright_values, decode_mask
 
 PADDING_MAP = 'padding_map'

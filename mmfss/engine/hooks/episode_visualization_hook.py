@@ -5,13 +5,13 @@ import os.path as osp
 import re
 from collections.abc import Sequence
 
-import mmcv
 import numpy as np
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from mmengine.visualization import Visualizer
 
+from mmfss.datasets.image_files import read_rgb
 from mmfss.registry import HOOKS
 from mmfss.utils.files import file_stem
 from mmfss.visualization.contact_sheet import to_rgb
@@ -138,7 +138,7 @@ class EpisodeVisualizationHook(Hook):
         sample: BaseDataElement,
         **kwargs,
     ) -> None:
-        query = mmcv.imread(sample.img_path, channel_order='rgb')
+        query = read_rgb(sample.img_path)
         supports = _supports_of(data_batch, position)
         try:
             self._visualizer(runner).add_datasample(name, query, sample, supports=supports, **kwargs)
