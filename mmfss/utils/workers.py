@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from .plain_errors import StopError
@@ -80,7 +81,8 @@ def run_in_workers(
     try:
         while number < len(items) or waiting:
             while number < len(items) and len(waiting) < AHEAD * workers:
-                waiting.append(executor.submit(_work, number, items[number]))
+                with _interrupts_held():  # the first call starts the processes
+                    waiting.append(executor.submit(_work, number, items[number]))
                 number += 1
                 if len(processes) < workers:  # they are started one by one, and forgotten when one dies
                     processes.update((process.pid, process) for process in multiprocessing.active_children())
@@ -89,6 +91,23 @@ def run_in_workers(
         raise _died(items, name_of, slots, processes) from error
     finally:
         executor.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C comes when the block is done, and never to the processes and threads started in it.
+
+    A process that it hit between its start and :func:`_begin` went on with the caller's code, and the caller waited
+    for it for ever.
+    """
+    if not hasattr(signal, 'pthread_sigmask'):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _died(items: list, name_of: Callable, slots, processes: dict[int, Any]) -> WorkerDied:

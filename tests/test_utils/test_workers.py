@@ -1,6 +1,7 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """run_in_workers: results in order, and no item on which it waits for ever."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import time
 from contextlib import closing
 from functools import partial
+from multiprocessing.util import register_after_fork
 
 import numpy as np
 import pytest
@@ -89,6 +91,21 @@ def test_the_workers_end_with_the_parent(tmp_path, how):
     out, err = run.communicate(timeout=20)  # the pipe is closed when the last worker is gone
     assert run.returncode == -how and out.count(b'at') < 30
     assert err.count(b'KeyboardInterrupt') <= 2  # the parent's own traceback, not one a worker
+
+
+class Interrupt:
+    """While one is alive, Ctrl-C comes to each process as soon as it is forked."""
+
+    def __init__(self):
+        register_after_fork(self, lambda _: os.kill(os.getpid(), signal.SIGINT))
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.skipif(multiprocessing.get_start_method() != 'fork', reason='acts on forked processes')
+def test_ctrl_c_does_not_hit_a_worker_that_starts():
+    interrupt = Interrupt()
+    assert list(run_in_workers(square, range(6), 2)) == [n * n for n in range(6)]
+    del interrupt
 
 
 def test_big_items_and_results():
