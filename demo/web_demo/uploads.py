@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from mmfss.datasets.annotations import AnnotationError, read_file
-from mmfss.datasets.annotations.errors import listed
 from mmfss.datasets.annotations.kinds import SUFFIXES
 from mmfss.datasets.annotations.objects import AnnotationFile
 from mmfss.datasets.annotations.reading import check_size, find_image
 from mmfss.datasets.annotations.yolo import NAME_FILES, read_class_names
+from mmfss.utils.wording import listed
 
 MANY = ('COCO', 'CVAT')  # formats of many images; the others belong to the image of their own name
 ACCEPTED = (*SUFFIXES, '.yaml', '.yml', '.names')

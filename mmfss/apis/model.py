@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config
-from mmengine.model import is_model_wrapper
 from torch import nn
 
 from mmfss.datasets.pipelines import ANNOTATION, IMAGE, SCORING, WEAK, build_transforms, step_kind
 from mmfss.engine.model_loading import load_model
 from mmfss.models.segmentors import FewShotSegmentor
 from mmfss.utils.configs import find_config
+from mmfss.utils.weights import bare_model
 
 # Fields of a model config that leave what it computes for a user's image as it is.
 _WITHOUT_EFFECT = (
@@ -49,7 +49,7 @@ def ready_model(
         return build_model(cfg, checkpoint, device), cfg
     if checkpoint is not None:
         raise TypeError(f'a built model has its weights: leave the checkpoint {checkpoint} out')
-    model = model.module if is_model_wrapper(model) else model
+    model = bare_model(model)
     if not isinstance(model, FewShotSegmentor):
         raise TypeError(f'model is a {type(model).__name__}, which is no FewShotSegmentor')
     config = getattr(model, 'cfg', None) if config is None else config

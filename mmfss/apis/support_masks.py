@@ -13,6 +13,7 @@ from mmfss.datasets.bit_depth import to_8_bit
 from mmfss.datasets.image_headers import check_path
 from mmfss.datasets.mask_files import IGNORE, grey, mask_values, read_mask, whole_numbers
 from mmfss.utils.notices import tell
+from mmfss.utils.wording import listed
 
 from .coordinates import KINDS, draw
 from .tool_annotations import tool_labels
@@ -126,7 +127,7 @@ def _to_labels(values: np.ndarray, value: int | None, name: str) -> np.ndarray:
     found, areas = np.unique(values, return_counts=True)
     if value is not None:
         if value not in found:
-            raise ValueError(f'{name} holds no pixel of value {value}; it holds {_listed(found)}.')
+            raise ValueError(f'{name} holds no pixel of value {value}; it holds {listed(found, 8)}.')
         labels = (values == value).astype(np.uint8)
         labels[(values == IGNORE) & (value != IGNORE)] = IGNORE
         return labels
@@ -134,7 +135,7 @@ def _to_labels(values: np.ndarray, value: int | None, name: str) -> np.ndarray:
     if len(strange):
         grey_edges = ' Grey edges come from JPEG or smoothing: save it as PNG without.' if len(strange) > 8 else ''
         raise ValueError(
-            f'{name} holds the values {_listed(found)}; a mask is 0 and 255, or 0 and 1 (then 255 is left '
+            f'{name} holds the values {listed(found, 8)}; a mask is 0 and 255, or 0 and 1 (then 255 is left '
             f'out). Say which value is the object: dict(mask=..., value={strange[0]}), on the command '
             f'line --mask-value {strange[0]}.{grey_edges}'
         )
@@ -149,11 +150,6 @@ def _to_labels(values: np.ndarray, value: int | None, name: str) -> np.ndarray:
             )
         return values.astype(np.uint8)
     return (values == IGNORE).astype(np.uint8)
-
-
-def _listed(values: np.ndarray) -> str:
-    shown = ', '.join(str(v) for v in values[:8])
-    return shown + (f' and {len(values) - 8} more' if len(values) > 8 else '')
 
 
 def _draw(annotation: dict, shape: tuple[int, int], image: str) -> np.ndarray:

@@ -12,8 +12,9 @@ from mmfss.utils.checkpoint_files import CheckpointFileError
 from mmfss.utils.checkpoint_meta import base_class_names
 from mmfss.utils.configs import resolve_config
 from mmfss.utils.weights import MisfitError, is_missing, load_weights, read_checkpoint
+from mmfss.utils.wording import listed
 
-from .names import ConversionError, listed
+from .names import ConversionError
 from .variant import RELEASED_DATASETS, Variant
 
 
@@ -41,7 +42,7 @@ def read_weights(path: str, trust: bool = False) -> dict[str, Tensor]:
     state = content.get('state_dict', content) if isinstance(content, Mapping) else {}
     weights = {key: value for key, value in state.items() if isinstance(value, Tensor)}
     if not weights or len(weights) < len(state):
-        found = listed(map(str, state)) or type(content).__name__
+        found = listed(state, 6) or type(content).__name__
         raise ConversionError(f'holds no state dict, bare or under state_dict; found: {found}')
     return weights
 

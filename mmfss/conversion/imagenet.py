@@ -5,7 +5,9 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from .names import ConversionError, listed, rename, strip_parallel_prefix
+from mmfss.utils.wording import listed
+
+from .names import ConversionError, rename, strip_parallel_prefix
 from .variant import detect_backbone
 
 # The deep stem of hszhao/semseg's resnet50_v2.pth and resnet101_v2.pth; the rest is torchvision's.
@@ -46,7 +48,7 @@ def convert_imagenet(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor
     renamed, unknown = rename(state, VGG_INIT_KEYS if vgg else RESNET_INIT_KEYS)
     if unknown or not renamed:
         raise ConversionError(
-            f'neither vgg16_bn nor a ResNet of PSPNet: unknown keys {listed(unknown) or "(the file is empty)"}'
+            f'neither vgg16_bn nor a ResNet of PSPNet: unknown keys {listed(unknown, 6) or "(the file is empty)"}'
         )
     if 'stem.0.weight' in renamed and 'stem.3.weight' not in renamed:
         raise ConversionError(

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
+from mmfss.utils.wording import listed
+
 Rules = Iterable[tuple[str, str]]  # (pattern of the whole released key, name here), first match wins
 
 # The backbones of PFENet, BAM and MSANet: layer0 is the stem, layer1 to layer4 as in torchvision.
@@ -23,7 +25,7 @@ def strip_parallel_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key.removeprefix('module.'): value for key, value in state.items()}
 
 
-def backbone_rules(state: Mapping[str, Tensor]) -> Rules:
+def backbone_rules(state: Iterable[str]) -> Rules:
     """The backbone's renaming: a bottleneck has named convs, a slice of VGG numbered ones."""
     named = any(re.match(r'layer1\.\d+\.conv1\.', key) for key in state)
     return _RESNET_RULES if named else _VGG_RULES
@@ -64,12 +66,5 @@ def renamed_model(state: Mapping[str, Tensor], rules: Rules, title: str) -> dict
     """
     renamed, unknown = rename(state, (*rules, *backbone_rules(state)))
     if unknown:
-        raise ConversionError(f'not a released {title}: unknown keys {listed(unknown)}')
+        raise ConversionError(f'not a released {title}: unknown keys {listed(unknown, 6)}')
     return renamed
-
-
-def listed(keys: Iterable[str], limit: int = 6) -> str:
-    """Some keys for a message, and how many more there are."""
-    keys = list(keys)
-    more = f' and {len(keys) - limit} more' if len(keys) > limit else ''
-    return ', '.join(keys[:limit]) + more

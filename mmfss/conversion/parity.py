@@ -20,16 +20,17 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.structures import PixelData
-from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
+from mmfss.models.layers.norms import eval_norms
 from mmfss.registry import MODELS
 from mmfss.utils.configs import resolve_config
 from mmfss.utils.weights import load_weights
+from mmfss.utils.wording import listed
 
 from .methods import METHODS, ReleasedMethod
-from .names import ConversionError, backbone_rules, listed, rename, strip_parallel_prefix
+from .names import ConversionError, backbone_rules, rename, strip_parallel_prefix
 from .variant import BACKBONES, RELEASED_DATASETS
 
 PLAIN_NAMES = 'msanet'  # the method of cases whose names begin with a backbone
@@ -86,6 +87,11 @@ class Case:
                     sample.set_field(PixelData(data=self.arrays[name][i : i + 1].long()), field, dtype=PixelData)
             samples.append(sample)
         return samples
+
+    @property
+    def released_shapes(self) -> dict[str, list[int]]:
+        """Keys of the released state dict and their shapes."""
+        return json.loads((self.folder / f'{self.name}.shapes.json').read_text())
 
     def released_weights(self) -> dict[str, Tensor]:
         """State dict under the released names, by the rule that lies beside the cases.
@@ -193,9 +199,7 @@ def _compare(case: Case) -> dict[str, float]:
 def _compare_training(case: Case, method: ReleasedMethod, model: nn.Module, found: Mapping[str, Tensor]) -> dict:
     """Losses and gradient norms, with BatchNorm in eval mode and dropout at 0."""
     undropped(model.train())
-    for module in model.modules():
-        if isinstance(module, _BatchNorm):
-            module.eval()
+    eval_norms(model)
     losses = model.loss(case.inputs, case.samples)
     sum(value for name, value in losses.items() if name.startswith('loss')).backward()
     named = {released: losses[ours].detach() for released, ours in method.losses.items() if ours in losses} | found
@@ -205,13 +209,13 @@ def _compare_training(case: Case, method: ReleasedMethod, model: nn.Module, foun
         if name.startswith('loss')
     }
     state = case.gradient_norms()
-    norms, unknown = rename(state, (*method.rules, *backbone_rules(case.released_weights())))
+    norms, unknown = rename(state, (*method.rules, *backbone_rules(case.released_shapes)))
     if unknown:
-        raise ConversionError(f'gradients of {case.name} without a name in mmfss: {listed(unknown)}')
+        raise ConversionError(f'gradients of {case.name} without a name in mmfss: {listed(unknown, 6)}')
     learned = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if norms and learned.keys() != norms.keys():
         raise ConversionError(
-            f'{case.name}: learned here or there only: {listed(sorted(learned.keys() ^ norms.keys()))}'
+            f'{case.name}: learned here or there only: {listed(sorted(learned.keys() ^ norms.keys()), 6)}'
         )
     for name, norm in norms.items():
         gradient = learned[name].grad

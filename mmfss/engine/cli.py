@@ -12,7 +12,7 @@ from mmfss.utils.configs import resolve_config, type_name
 
 from .cross_validation import all_folds
 from .launch import settle_batch_size
-from .options import add_cfg_options, merge_options
+from .options import add_cfg_options, merge_options, refuse_late
 from .protocol_presets import apply_protocol
 
 # option -> (environment variable that configs read, config field that it sets)
@@ -122,14 +122,8 @@ def load_config(args: argparse.Namespace, parser: argparse.ArgumentParser) -> Co
                 f'{flag} {value} has no effect on {args.config}: it has no field {field} '
                 'that reads it (see configs/msanet for examples)'
             )
-        if field in (args.cfg_options or {}):
-            parser.error(
-                f'--cfg-options {field}=... comes too late, other fields are computed '
-                f'from it: use {flag} {args.cfg_options[field]}'
-            )
-    if 'shots' in (args.cfg_options or {}):
-        parser.error(f'--cfg-options shots=... comes too late: use --shots {args.cfg_options["shots"]}')
     try:
+        refuse_late(args.cfg_options or {})
         check_fold(cfg)
         apply_protocol(cfg, getattr(args, 'protocol', None))  # before --cfg-options, which may change it
         if args.cfg_options:

@@ -235,7 +235,7 @@ def find_last_checkpoint(work_dir: str | Path) -> Path | None:
 
 def _choose(work_dir: Path) -> tuple[Path | None, str | None]:
     """What :func:`find_last_checkpoint` returns, and what is wrong with it when none can be used."""
-    candidates, first = _numbered(work_dir), None
+    candidates, first = saved_checkpoints(work_dir), None
     for place, path in enumerate(candidates):
         if (problem := _problem(path)) is None:
             return path, None
@@ -245,8 +245,8 @@ def _choose(work_dir: Path) -> tuple[Path | None, str | None]:
     return (candidates[0], first) if candidates else (None, None)
 
 
-def _numbered(work_dir: Path) -> list[Path]:
-    """Checkpoints of a work dir, the newest first."""
+def saved_checkpoints(work_dir: Path) -> list[Path]:
+    """Checkpoints of a work dir, the newest first; none is read."""
     numbered = [
         (int(match.group(1)), path)
         for path in work_dir.glob('*.pth')

@@ -97,7 +97,10 @@ def refuse_late(options: Mapping[str, Any]) -> None:
     for field in _LATE:
         if field in options:
             flag = '--' + field.replace('_', '-')
-            raise ValueError(f'--cfg-options {field}=... comes too late: use {flag} {options[field]}')
+            raise ValueError(
+                f'--cfg-options {field}=... comes too late, other fields are computed '
+                f'from it: use {flag} {options[field]}'
+            )
 
 
 def _leaves(path: list[str], value: Any) -> list[list[str]]:

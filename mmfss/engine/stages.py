@@ -21,8 +21,8 @@ from .launch import (
     check_precision,
     enable_amp,
     enable_resume,
-    find_last_checkpoint,
     init_launcher,
+    saved_checkpoints,
     settle_batch_size,
 )
 from .options import merge_options
@@ -122,7 +122,7 @@ def _train(stage1: Config, checkpoint: Path, launcher: str, resume: bool, amp: b
     _say(f'Base learner: {checkpoint} is missing. Stage 1 of 2: training it with {stage1.filename}.')
     if resume:
         enable_resume(stage1)
-    elif find_last_checkpoint(stage1.work_dir) is not None:
+    elif saved_checkpoints(Path(stage1.work_dir)):
         _say(
             f'{stage1.work_dir} holds an unfinished stage 1, which starts again now; with '
             '--resume it would go on instead.',

@@ -12,7 +12,7 @@ import os
 import pickletools
 import re
 import urllib.error
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlparse
 
@@ -24,6 +24,7 @@ from torch import Tensor
 
 from .file_kinds import foreign_kind
 from .safe_types import plain_types
+from .wording import listed
 
 TRUST_VARIABLE = 'MMFSS_TRUST_CHECKPOINT'
 TRUST_OPTION = '--trust-checkpoint'
@@ -190,9 +191,9 @@ def not_finite(state: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def some(names: list[str]) -> str:
+def some(names: Iterable) -> str:
     """The first few names and how many more there are."""
-    return ', '.join(names[:_SHOWN]) + (f' and {len(names) - _SHOWN} more' if len(names) > _SHOWN else '')
+    return listed(names, _SHOWN)
 
 
 def _check(path: str, content: Any) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
 from .checkpoint_files import are_trusted, fetch, is_address, read_file, some
@@ -64,6 +65,11 @@ def model_state(checkpoint: Mapping) -> dict[str, Tensor]:
     """The weights of a checkpoint, bare or under ``state_dict``, without a data-parallel prefix ``module.``."""
     state = checkpoint.get('state_dict', checkpoint)
     return {re.sub(r'^module\.', '', key): value for key, value in state.items()}
+
+
+def bare_model(model: nn.Module) -> nn.Module:
+    """The model behind a data-parallel wrapper, or the model itself."""
+    return model.module if is_model_wrapper(model) else model
 
 
 def weight_differences(

@@ -1,22 +1,8 @@
-# PFENet on ResNet-50 with ImageNet weights; there is no base learner. Its BatchNorm is in training mode in training:
-# the frozen weights get no gradient, but statistics of the batch are used and the running ones move.
-work_root = '{{$MMFSS_WORK_ROOT:work_dirs}}'  # --work-root
-pretrained_root = '{{$MMFSS_PRETRAINED:pretrained}}'  # where the converters put ImageNet weights
+# PFENet on ResNet-50. Its BatchNorm is in training mode in training: the frozen weights get no gradient, but
+# statistics of the batch are used and the running ones move.
+_base_ = './imagenet_r50.py'
 
 model = dict(
-    type='FewShotSegmentor',
-    data_preprocessor=dict(
-        type='EpisodeDataPreProcessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True
-    ),
-    backbone=dict(
-        type='BlockResNet',
-        depth=50,
-        deep_stem=True,
-        stem_channels=128,
-        strides=(1, 2, 1, 1),
-        dilations=(1, 1, 2, 4),
-        init_cfg=dict(type='Pretrained', checkpoint=f'{pretrained_root}/resnet50_v2.pth'),
-    ),
     norm_eval=False,  # True: fixed statistics, and features that can be kept between epochs
     decode_head=dict(type='PFENetHead'),
 )

@@ -52,10 +52,3 @@ def _is_number(value: Any) -> bool:
     except (TypeError, ValueError, OverflowError):
         return False
     return True
-
-
-def listed(names, most: int = 12) -> str:
-    """Some names, and how many more there are."""
-    names = [str(name) for name in names]
-    more = f' and {len(names) - most} more' if len(names) > most else ''
-    return ', '.join(names[:most]) + more

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from mmfss.utils.wording import listed
+
 from .arrays import array_file, read_index_image, read_npy
 from .coco import CocoFile, has_segmentation, is_crowd, name_of, read_coco, region_of
-from .errors import AnnotationError, listed
+from .errors import AnnotationError
 from .labelme import read_labelme
 from .loading import decode_text, parse_json, parse_xml, read_bytes
 from .objects import IGNORE, AnnotatedImage, AnnotatedObject, AnnotationFile

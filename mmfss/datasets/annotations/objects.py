@@ -8,11 +8,13 @@ from math import cos, radians, sin
 
 import numpy as np
 
-from .errors import AnnotationError, listed
+from mmfss.datasets.mask_files import IGNORE
+from mmfss.utils.wording import listed
+
+from .errors import AnnotationError
 from .segmentation import Segmentation, check_extent
 
 POINT_RADIUS = 0.02  # of the longer side, as for points given on the command line
-IGNORE = 255
 
 Painter = Callable[[int, int], np.ndarray]  # (height, width) -> (H, W) bool
 

@@ -1,13 +1,15 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """From an annotation of any format to the mask of one label in one image."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import PurePosixPath
 
 import numpy as np
 
-from .errors import AnnotationError, listed
+from mmfss.utils.wording import listed
+
+from .errors import AnnotationError
 from .kinds import read_content, read_file
 from .objects import AnnotatedImage, AnnotationFile, choose_label
 
@@ -71,10 +73,12 @@ def find_image(file: AnnotationFile, image_name: str | None) -> AnnotatedImage:
         )
     wanted = _parts(image_name)
     names = [_parts(image.name) for image in images]
-    exact = [(_common(wanted, parts), i) for i, parts in enumerate(names) if parts[-1] == wanted[-1]]
+    exact = [(common_ending(wanted, parts), i) for i, parts in enumerate(names) if parts[-1] == wanted[-1]]
     if not exact:  # the tool wrote another suffix
         bare = _bare(wanted)
-        exact = [(_common(bare, _bare(parts)), i) for i, parts in enumerate(names) if _bare(parts)[-1] == bare[-1]]
+        exact = [
+            (common_ending(bare, _bare(parts)), i) for i, parts in enumerate(names) if _bare(parts)[-1] == bare[-1]
+        ]
     if not exact:
         raise AnnotationError(
             f'{file.path} knows no image {wanted[-1]}; it has {listed([image.name for image in images], 5)}. Give the '
@@ -119,8 +123,8 @@ def _bare(parts: tuple[str, ...]) -> tuple[str, ...]:
     return (*parts[:-1], parts[-1].rsplit('.', 1)[0])
 
 
-def _common(first: tuple[str, ...], second: tuple[str, ...]) -> int:
-    """How many parts at the end are equal."""
+def common_ending(first: Sequence[str], second: Sequence[str]) -> int:
+    """How many parts of two paths are equal at their ends."""
     count = 0
     for a, b in zip(reversed(first), reversed(second), strict=False):
         if a != b:

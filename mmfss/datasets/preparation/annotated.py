@@ -14,11 +14,11 @@ import numpy as np
 from PIL import Image
 
 from mmfss.datasets.annotations import AnnotationError
-from mmfss.datasets.annotations.errors import listed
 from mmfss.datasets.annotations.objects import IGNORE
 from mmfss.datasets.image_files import read_rgb
 from mmfss.datasets.image_headers import CorruptFileError
 from mmfss.utils.files import atomic_path, atomic_write_text
+from mmfss.utils.wording import listed
 from mmfss.utils.workers import WorkerDied, run_in_workers
 
 from .files import PreparationError, need_space, save_index_png

@@ -9,12 +9,12 @@ from pathlib import Path, PurePosixPath
 
 from mmfss.datasets import image_headers
 from mmfss.datasets.annotations import AnnotationError, read_file
-from mmfss.datasets.annotations.errors import listed
 from mmfss.datasets.annotations.kinds import is_image
 from mmfss.datasets.annotations.loading import decode_text, read_bytes, relative_name, stem
 from mmfss.datasets.annotations.objects import AnnotatedImage, AnnotationFile
-from mmfss.datasets.annotations.reading import check_size
+from mmfss.datasets.annotations.reading import check_size, common_ending
 from mmfss.datasets.annotations.yolo import NAME_FILES, looks_like_yolo
+from mmfss.utils.wording import listed
 
 from .files import PreparationError
 
@@ -167,7 +167,7 @@ def _find(file: AnnotationFile, name: str, by_stem: dict[str, list[Path]]) -> Pa
         parts = (*Path(file.path).absolute().parts[1:-1], parts[-1])
     parts = tuple(_TWINS.get(part, part) for part in parts)
     candidates = by_stem.get(PurePosixPath(parts[-1]).stem, [])
-    ranks = [(path.name == parts[-1], _alike(path.absolute().parts[:-1], parts[:-1])) for path in candidates]
+    ranks = [(path.name == parts[-1], common_ending(path.absolute().parts[:-1], parts[:-1])) for path in candidates]
     best = [path for path, rank in zip(candidates, ranks, strict=True) if rank == max(ranks)]
     if len(best) > 1:
         raise AnnotationError(
@@ -175,13 +175,3 @@ def _find(file: AnnotationFile, name: str, by_stem: dict[str, list[Path]]) -> Pa
             'right ones: --images DIR.'
         )
     return best[0] if best else None
-
-
-def _alike(first: Sequence[str], second: Sequence[str]) -> int:
-    """How many folders at the end are equal."""
-    count = 0
-    for a, b in zip(reversed(first), reversed(second), strict=False):
-        if a != b:
-            break
-        count += 1
-    return count

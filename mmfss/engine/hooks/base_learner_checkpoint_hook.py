@@ -5,7 +5,6 @@ from pathlib import Path
 
 from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import weights_to_cpu
 
 from mmfss.registry import HOOKS
@@ -13,7 +12,7 @@ from mmfss.utils.checkpoint_files import CheckpointFileError, not_finite, some
 from mmfss.utils.checkpoint_meta import base_class_names, plain_values
 from mmfss.utils.files import RESUME, atomic_torch_save
 from mmfss.utils.plain_errors import StopError
-from mmfss.utils.weights import model_state, read_checkpoint
+from mmfss.utils.weights import bare_model, model_state, read_checkpoint
 
 KEPT_PREFIXES = ('backbone.', 'decode_head.')
 
@@ -60,7 +59,7 @@ class BaseLearnerCheckpointHook(Hook):
                 runner.logger.warning(f'{error}. The last weights are used instead.')
                 best = None
         if best is None:
-            model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+            model = bare_model(runner.model)
             state = weights_to_cpu(model.state_dict())
         if names := not_finite(state):  # of a model that something else than the training has changed
             raise StopError(

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop
 
 from mmfss.registry import HOOKS
 from mmfss.utils.checkpoint_meta import base_learner_differences, meta_differences
-from mmfss.utils.weights import model_state, read_checkpoint, refusal, taken_weights, weight_differences
+from mmfss.utils.weights import bare_model, model_state, read_checkpoint, refusal, taken_weights, weight_differences
 
 
 @HOOKS.register_module()
@@ -75,7 +74,7 @@ class CheckpointGuardHook(Hook):
         Raises:
             ValueError: When the checkpoint does not fit; the message says in which respect.
         """
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = bare_model(runner.model)
         theirs = checkpoint.get('meta', {}).get('dataset_meta')
         ours = _dataset_meta(runner)
         if self.check_weights:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import torch
 from mmengine.model import BaseModule
-from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from torch import Tensor
 
 from mmfss.registry import MODELS
@@ -15,6 +14,7 @@ from mmfss.utils.precision import autocast_to
 from mmfss.utils.weights import check_init_cfg
 
 from ..layers.dilated_depthwise import speed_up_dilated_depthwise
+from ..layers.norms import eval_norms
 from .stages import wanted_layers
 
 _NUMBERS = {3: 'three', 4: 'four'}
@@ -214,7 +214,5 @@ class BlockFeatureBackbone(BaseModule):
         """As nn.Module's, with BatchNorm (norm_eval) or everything (frozen) kept in eval mode."""
         super().train(mode and not self.frozen)
         if mode and self.norm_eval:
-            for module in self.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
+            eval_norms(self)
         return self

@@ -4,13 +4,13 @@
 from collections.abc import Sequence
 
 from mmengine.model import BaseModule
-from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from torch import Tensor, nn
 
 from mmfss.registry import MODELS
 from mmfss.structures import STAGES, BackboneFeatures
 from mmfss.utils.weights import check_init_cfg
 
+from ..layers.norms import eval_norms
 from .stages import wanted_layers
 
 
@@ -103,7 +103,5 @@ class BlockVGG(BaseModule):
         """As nn.Module's, with BatchNorm kept in eval mode when ``norm_eval``."""
         super().train(mode)
         if mode and self.norm_eval:
-            for module in self.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
+            eval_norms(self)
         return self

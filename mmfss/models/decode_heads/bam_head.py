@@ -46,6 +46,7 @@ class BAMHead(BaseMetaHead):
     query_stages = STAGES
     support_stages = ('layer2', 'layer3', MASKED_LAST_STAGE)
     prior_stage = MASKED_LAST_STAGE  # of the supports that the prior mask compares with
+    reduced_parts = frozenset({'prototype'})  # parts made of the reduced support feature
     restore_order = True  # whether learned shot weights go back to the shots they were computed from
 
     def __init__(
@@ -60,7 +61,7 @@ class BAMHead(BaseMetaHead):
         self.widths = dict(prototype=channels, prior=1) if widths is None else dict(widths)
         reduced = self.in_channels['layer2'] + self.in_channels['layer3']
         self.reduce_query = reduction(reduced, channels)
-        if self.widths.keys() & {'prototype', 'attention'}:
+        if self.widths.keys() & self.reduced_parts:
             self.reduce_support = reduction(reduced, channels)
         self.merge = nn.Sequential(
             nn.Conv2d(channels + sum(self.widths.values()), channels, 1, bias=False), nn.ReLU(inplace=True)
@@ -85,7 +86,7 @@ class BAMHead(BaseMetaHead):
         """See :meth:`BaseMetaHead.encode_support`. Every tensor is (N, ...)."""
         mask = foreground(labels)
         tensors = dict(gram=self.scene(features))
-        if self.widths.keys() & {'prototype', 'attention'}:
+        if self.widths.keys() & self.reduced_parts:
             tensors.update(self.encode_reduced(self.reduce_support(concat_stages(features)), mask))
         if 'prior' in self.widths:
             tensors.update({f'prior_{k}': t for k, t in encode_prior(features[self.prior_stage], mask).items()})

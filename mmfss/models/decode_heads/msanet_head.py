@@ -50,6 +50,7 @@ class MSANetHead(BAMHead):
 
     support_stages = STAGES
     prior_stage = 'layer4'
+    reduced_parts = frozenset({'prototype', 'attention'})
     restore_order = False
 
     def __init__(

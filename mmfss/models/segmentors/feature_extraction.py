@@ -6,13 +6,13 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import torch
-from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from torch import Tensor, nn
 
 from mmfss.structures import MASKED_LAST_STAGE, BackboneFeatures
 
 from ..decode_heads import BaseMetaHead
 from ..layers import foreground, resize
+from ..layers.norms import eval_norms
 from .feature_cache import FeatureCache, digests
 
 
@@ -40,10 +40,12 @@ class FeatureExtraction:
     def train(self, mode: bool = True) -> 'FeatureExtraction':
         """As nn.Module's, with backbone and neck in eval mode while frozen (see ``norm_eval``)."""
         super().train(mode)
-        for part in self._shared_parts() if self.norm_eval else ():
-            for module in part.modules() if not self.freeze_backbone else [part]:
-                if self.freeze_backbone or isinstance(module, _BatchNorm):
-                    module.eval()
+        if self.norm_eval:
+            for part in self._shared_parts():
+                if self.freeze_backbone:
+                    part.eval()
+                else:
+                    eval_norms(part)
         return self
 
     def extract_feat(
