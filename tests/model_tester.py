@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mmfss.conversion.parity import undropped
 from mmfss.models.layers import resize
-from mmfss.structures import SupportBank
+from mmfss.structures import EncodedQuery, SupportBank
 
 
 class ModelTester:
@@ -207,6 +207,17 @@ class ModelTester:
         queries = toys.episodes(3, 1, self.size, seed=5)['query']
         alone = [segment(single, query[None]) for query in queries]
         self.assert_close(segment(single, queries), {name: torch.cat([one[name] for one in alone]) for name in joint})
+
+    @torch.no_grad()
+    def test_encoded_queries(self, model):
+        inputs = toys.episodes(3, self.shots, self.size)
+        bank = model.encode_support(inputs['support'], inputs['support_mask'])
+        query = model.encode_query(model.extract_feat(inputs['query'], inputs['query_padding']))
+        parts = [query.pick(i) for i in range(3)]
+        assert sum(part.nbytes for part in parts) == query.nbytes
+        expected = model.segment(query, bank)
+        for name, scores in model.segment(EncodedQuery.join(parts), bank).items():
+            assert torch.equal(scores, expected[name]), name
 
     @torch.no_grad()
     def test_supports_of_different_lengths_join(self, model):

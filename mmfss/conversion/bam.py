@@ -85,7 +85,8 @@ def shot_options(variant: Variant) -> dict[str, Any]:
 def bam_outputs(model: nn.Module, case: Case) -> dict[str, Tensor]:
     """Everything that BAM's reference cases hold, see :func:`scores_and_guidance`."""
     found, head, inputs = scores_and_guidance(model, case), model.decode_head, case.inputs
-    features, bank = encode(model, case)
+    query, bank = encode(model, case)
+    features = query.heads['meta']
     difference, weights = head.shot_weights(features, bank)  # (B, K) each
     labels = inputs['support_mask'].flatten(0, 1).unsqueeze(1)
     masked = model.support_features(inputs['support'].flatten(0, 1), labels)[MASKED_LAST_STAGE]
@@ -93,7 +94,7 @@ def bam_outputs(model: nn.Module, case: Case) -> dict[str, Tensor]:
         shot_difference=difference,
         shot_weight=weights,
         support_layer4=masked.unflatten(0, difference.shape),
-        base_foreground=model.base_foreground(model.scores(head(features, bank), features)['base']),
+        base_foreground=model.base_foreground(model.scores(head(features, bank), query)['base']),
     )
     if head.shot_weighting is not None and difference.shape[1] == head.shot_weighting.shots:
         ordered = difference.sort(dim=1).values

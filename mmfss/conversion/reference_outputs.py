@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from mmfss.models.layers import resize
-from mmfss.structures import BackboneFeatures, SupportBank
+from mmfss.structures import EncodedQuery, SupportBank
 
 if TYPE_CHECKING:
     from .parity import Case
 
 
-def encode(model: nn.Module, case: Case) -> tuple[BackboneFeatures, SupportBank]:
-    """The queries' features, and the finished bank of the method itself."""
+def encode(model: nn.Module, case: Case) -> tuple[EncodedQuery, SupportBank]:
+    """The queries, and the finished bank of the method itself."""
     inputs = case.inputs
-    features = model.extract_feat(inputs['query'], inputs.get('query_padding'))
+    query = model.encode_query(model.extract_feat(inputs['query'], inputs.get('query_padding')))
     bank = model.finish(model.encode_support(inputs['support'], inputs['support_mask']))
-    return features, bank.part('meta')
+    return query, bank.part('meta')
 
 
 def scores_and_guidance(model: nn.Module, case: Case) -> dict[str, Tensor]:
@@ -33,11 +33,11 @@ def scores_and_guidance(model: nn.Module, case: Case) -> dict[str, Tensor]:
         dict[str, Tensor]: ``final_logits`` (also as ``logits``), and ``meta_logits`` and ``base_logits`` of an
         ensemble, (B, channels, H, W); ``query_feat``, ``prototype``, ``prior``, ``adjust_factor``, ... as the head has.
     """
-    features, bank = encode(model, case)
-    head = model.decode_head
+    query, bank = encode(model, case)
+    head, features = model.decode_head, query.heads['meta']
     output = head(features, bank)
     size = case.inputs['query'].shape[-2:]
-    found = {f'{name}_logits': resize(score, size) for name, score in model.scores(output, features).items()}
+    found = {f'{name}_logits': resize(score, size) for name, score in model.scores(output, query).items()}
     found['logits'] = found['final_logits']
     names = dict(query='query_feat', adjustment='adjust_factor')
     if hasattr(head, 'guidance'):

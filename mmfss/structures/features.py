@@ -60,12 +60,25 @@ class BackboneFeatures:
     @property
     def batch_size(self) -> int:
         """N, the number of images."""
-        return next(iter(self.stages.values())).shape[0]
+        return self._first.shape[0]
 
     @property
     def device(self) -> torch.device:
         """Where the features are."""
-        return next(iter(self.stages.values())).device
+        return self._first.device
+
+    def keep(self, stages: Sequence[str] = (), extras: Mapping[str, Tensor] | None = None) -> 'BackboneFeatures':
+        """Some stages and further maps alone, without blocks and neck.
+
+        Args:
+            stages (Sequence[str]): To keep.
+            extras (Mapping[str, Tensor], optional): What takes the place of the rest, each (N, ...).
+
+        Raises:
+            KeyError: When a stage is not there.
+        """
+        kept = {name: self[name] for name in stages}
+        return replace(self, stages=kept, blocks={}, neck=None, extras=dict(extras or {}))
 
     @property
     def nbytes(self) -> int:
@@ -93,6 +106,10 @@ class BackboneFeatures:
         except (RuntimeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f'features of different stages or sizes cannot be joined ({error})') from error
         return replace(first, **joined)
+
+    @property
+    def _first(self) -> Tensor:
+        return next(t for f in fields(self) for t in _tensors(getattr(self, f.name)))
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> 'BackboneFeatures':
         return replace(self, **{f.name: _map(getattr(self, f.name), function) for f in fields(self)})

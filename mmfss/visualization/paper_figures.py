@@ -61,10 +61,10 @@ def segment_episode(
     item = dataset[index]
     data = model.data_preprocessor(pseudo_collate([item]))
     inputs, size = data['inputs'], data['inputs']['query'].shape[-2:]
-    features = model.extract_feat(inputs['query'])
+    query = model.encode_query(model.extract_feat(inputs['query']))
     bank = model.encode_support(inputs['support'], inputs['support_mask'])
-    (sample,) = model.attach_predictions(model.segment(features, bank), size, data['data_samples'])
-    maps = group_similarities(model.decode_head, features, bank.part('meta'), groups)
+    (sample,) = model.attach_predictions(model.segment(query, bank), size, data['data_samples'])
+    maps = group_similarities(model.decode_head, query.heads['meta'], bank.part('meta'), groups)
     supports = [
         (to_rgb(image), own)
         for image, own in zip(item['inputs']['support'], item['data_samples']['support'], strict=True)
@@ -132,7 +132,7 @@ def group_similarities(head: nn.Module, features, bank, groups: Sequence[int]) -
 
     Args:
         head (nn.Module): An MSANetHead, see :func:`check_groups`.
-        features (BackboneFeatures): Of B queries.
+        features (BackboneFeatures): Of B queries, encoded.
         bank (SupportBank): The head's part.
         groups (Sequence[int]): Layers whose blocks are averaged.
 
@@ -141,7 +141,7 @@ def group_similarities(head: nn.Module, features, bank, groups: Sequence[int]) -
     """
     if not groups:
         return []
-    maps = head.similarity_maps(features, bank, features['layer3'].shape[-2:])
+    maps = head.similarity_maps(features, bank, features.sizes['layer3'])
     owner = [group for group in head.block_groups for _ in features.blocks[f'layer{group}']]  # the layer of each map
     return [torch.stack([m for m, own in zip(maps, owner, strict=True) if own == group]).mean(0) for group in groups]
 

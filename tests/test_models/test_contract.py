@@ -73,6 +73,26 @@ def test_a_bank_is_finished_once_for_many_queries_and_anew_with_more_shots():
     assert model.decode_head.seen['finished'] == 2
 
 
+@torch.no_grad()
+def test_a_query_is_encoded_once_for_many_banks(monkeypatch):
+    model, inputs = toys.build(PROBE), toys.episodes(1, 2)
+    called = []
+
+    def encode(features):
+        called.append(features)
+        return features.keep(stages=('layer3',), extras=dict(twice=2 * features['layer1']))
+
+    monkeypatch.setattr(model.decode_head, 'encode_query', encode)
+    bank = model.encode_support(inputs['support'], inputs['support_mask'])
+    model.segment_images(inputs['query'], [bank, bank], inputs['query_padding'])
+    assert len(called) == 1
+    seen = model.decode_head.seen['query']
+    assert list(seen.stages) == ['layer3'] and torch.equal(seen.extras['twice'], 2 * called[0]['layer1'])
+    assert torch.equal(seen.padding[:, 0], inputs['query_padding']) and seen.image_size == (41, 41)
+    with pytest.raises(KeyError, match='layer4'):
+        called[0].keep(stages=('layer4',))
+
+
 def test_a_head_owns_its_losses():
     inputs, samples = toys.episodes(2), toys.samples(2, (41, 41))
     assert toys.build(PROBE).loss(inputs, samples).keys() == {'loss_final', 'loss_own'}

@@ -31,7 +31,7 @@ def build(**options):
 
 
 def run(head, K=2):
-    query, support = toys.features(2), toys.features(2 * K, seed=5)
+    query, support = head.encode_query(toys.features(2)), toys.features(2 * K, seed=5)
     labels = toys.blobs(2 * K, 1, 21, 25, seed=1)
     bank = SupportBank({k: t.unflatten(0, (2, K)) for k, t in head.encode_support(support, labels).items()})
     return query, bank, head(query, bank)
@@ -92,7 +92,7 @@ def test_shots_are_averaged_as_the_spec_says():
     head = build(shot_weighting=dict(shots=3))
     query, bank, _ = run(head, K=3)
     found = head.guidance(query, bank)
-    difference = bam_head.scene_difference(msanet_head.gram_matrix(query['layer2']), bank['gram'])
+    difference = bam_head.scene_difference(query.extras['gram'], bank['gram'])
     weights = head.shot_weighting(difference)
     alone = [head.guidance(query, SupportBank({n: t[:, k : k + 1] for n, t in bank.tensors.items()})) for k in range(3)]
     for name in ('prototype', 'prior'):

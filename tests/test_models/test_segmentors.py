@@ -39,13 +39,13 @@ def test_the_ensemble_starts_as_the_meta_learner():
 @torch.no_grad()
 def test_the_ensemble_by_the_spec():
     model, inputs = toys.build(ENSEMBLE), toys.episodes(3)
-    features = model.extract_feat(inputs['query'])
+    query = model.encode_query(model.extract_feat(inputs['query']))
     bank = model.encode_support(inputs['support'], inputs['support_mask'])
-    output = model.decode_head(features, bank.part('meta'))
+    output = model.decode_head(query.heads['meta'], bank.part('meta'))
     psi = output.adjustment
     (w1, w2), (v1, v2) = model.merge_adjustment.weight.flatten(), model.merge_base.weight.flatten()
     for own in (None, torch.tensor([-1, 0, 3])):
-        scores = model.scores(output, features, own)
+        scores = model.scores(output, query, own)
         meta, base = scores['meta'].softmax(1), scores['base'].softmax(1)
         for b in range(3):
             classes = [c for c in range(1, 1 + toys.NUM_BASE) if own is None or c != own[b] + 1]
@@ -70,9 +70,9 @@ def test_losses_are_those_of_the_spec():
     inputs, queries = toys.episodes(2), toys.samples(2, (41, 41))
     losses = model(inputs, queries, mode='loss')
     own = torch.tensor([s.metainfo['base_index'] for s in queries])
-    features = model.extract_feat(inputs['query'])
+    query = model.encode_query(model.extract_feat(inputs['query']))
     bank = model.encode_support(inputs['support'], inputs['support_mask'])
-    scores = model.scores(model.decode_head(features, bank.part('meta')), features, own)
+    scores = model.scores(model.decode_head(query.heads['meta'], bank.part('meta')), query, own)
     binary, base = (stack_labels(queries, field) for field in ('gt_sem_seg', 'gt_base_seg'))
     assert (binary == 255).any()
     for key, name, labels in (

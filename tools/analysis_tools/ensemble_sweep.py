@@ -33,7 +33,8 @@ def build(cfg: Config, checkpoint: str):
 
 def ensembles(model, features, bank) -> dict[str, Tensor]:
     """Scores (B, 2, h, w) of every variant, and the base learner's foreground as one more."""
-    scores, meta = model.segment(features, bank), model.decode_head(features, bank.part('meta'))
+    query, bank = model.encode_query(features), model.finish(bank)
+    scores, meta = model.segment(query, bank), model.decode_head(query.heads['meta'], bank.part('meta'))
     background, own = scores['meta'].softmax(1).split(1, dim=1)  # (B, 1, h, w) each
     base = scores['base'].softmax(1)[:, 1:].sum(1, keepdim=True)
     w1, w2 = model.merge_adjustment.weight.flatten()

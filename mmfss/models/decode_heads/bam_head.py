@@ -96,16 +96,23 @@ class BAMHead(BaseMetaHead):
         """What comes from the reduced support feature (N, C, h, w) and the foreground (N, 1, H, W)."""
         return dict(prototype=masked_average(reduced, mask)) if 'prototype' in self.widths else {}  # (N, C)
 
+    def encode_query(self, features: BackboneFeatures) -> BackboneFeatures:
+        """See :meth:`BaseMetaHead.encode_query`: ``gram`` and ``reduced`` (B, C, h, w); layer4 for the prior mask."""
+        return features.keep(
+            stages=('layer4',) if 'prior' in self.widths else (),
+            extras=dict(gram=self.scene(features), reduced=self.reduce_query(concat_stages(features))),
+        )
+
     def shot_weights(self, features: BackboneFeatures, bank: SupportBank) -> tuple[Tensor, Tensor]:
         """Scene differences est and the weights that follow from them, (B, K) each."""
-        difference = scene_difference(self.scene(features), bank['gram'])
+        difference = scene_difference(features.extras['gram'], bank['gram'])
         return difference, (self.shot_weighting or equal_weights)(difference)
 
     def guidance(self, features: BackboneFeatures, bank: SupportBank) -> dict[str, Tensor]:
         """The parts of the merged feature, before their concatenation.
 
         Args:
-            features (BackboneFeatures): Of B queries.
+            features (BackboneFeatures): Of B queries, encoded.
             bank (SupportBank): Of the B episodes.
 
         Returns:
@@ -113,7 +120,7 @@ class BAMHead(BaseMetaHead):
             ``prior`` (B, 1, h, w), in the order of concatenation; and ``adjustment`` psi (B, 1, 1, 1).
         """
         difference, weights = self.shot_weights(features, bank)
-        query = self.reduce_query(concat_stages(features))  # (B, C, h, w)
+        query = features.extras['reduced']  # (B, C, h, w)
         size = query.shape[-2:]
         parts = {name: self.guide(name, features, bank, weights, size) for name in self.widths}
         return dict(query=query, **parts, adjustment=(weights * difference).sum(1)[:, None, None, None])

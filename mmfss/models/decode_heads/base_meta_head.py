@@ -89,13 +89,28 @@ class BaseMetaHead(BaseModule, metaclass=ABCMeta):
         """Segment queries.
 
         Args:
-            features (BackboneFeatures): Of B query images; ``padding`` (B, 1, H, W) says which pixels are no photograph
-                and ``image_size`` how large the images are.
+            features (BackboneFeatures): Of B query images, as :meth:`encode_query` left them; ``padding`` (B, 1, H, W)
+                says which pixels are no photograph and ``image_size`` how large the images are.
             bank (SupportBank): Of the B episodes, K shots each, holding this head's tensors, finished.
 
         Returns:
             MetaOutput: Logits (B, 2, h, w).
         """
+
+    def encode_query(self, features: BackboneFeatures) -> BackboneFeatures:
+        """What :meth:`forward` reads of queries, as far as no support enters it.
+
+        Done once a query, however many banks it is segmented against; evaluation keeps the result of images that come
+        again, so what is left out of it costs no memory.
+
+        Args:
+            features (BackboneFeatures): Of B query images.
+
+        Returns:
+            BackboneFeatures: Usually ``features.keep(stages=..., extras={name: (B, ...)})``; the default is the
+            features as they are.
+        """
+        return features
 
     def finish(self, bank: SupportBank) -> SupportBank:
         """Once a class, after all its shots are joined: clusters, keys and values, a fitted classifier.

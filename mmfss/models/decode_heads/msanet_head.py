@@ -2,6 +2,7 @@
 """MSANet's meta learner (Iqbal et al. 2022): BAM's with multi-similarity and attention guidance."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -102,6 +103,13 @@ class MSANetHead(BAMHead):
                     tensors[f'block{i}_{k}'] = t
         return tensors
 
+    def encode_query(self, features: BackboneFeatures) -> BackboneFeatures:
+        """See :meth:`BAMHead.encode_query`, and the compared blocks."""
+        encoded = super().encode_query(features)
+        if 'similarity' not in self.parts:
+            return encoded
+        return replace(encoded, blocks={f'layer{i}': features.blocks[f'layer{i}'] for i in self.block_groups})
+
     def encode_reduced(self, reduced: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """See :meth:`BAMHead.encode_reduced`; ``attention`` is (N, C, h, w)."""
         tensors = super().encode_reduced(reduced, mask)
@@ -120,13 +128,13 @@ class MSANetHead(BAMHead):
         return super().guide(name, features, bank, weights, size)
 
     def similarity_maps(self, features: BackboneFeatures, bank: SupportBank, size: Sequence[int]) -> list[Tensor]:
-        """One map (B, 1, *size) for each compared block, layer2's first."""
-        blocks, maps = self._all_blocks(features), []
-        last = self._blocks_of(self.last_shot_groups)
-        for i in self._blocks_of(self.block_groups):
+        """One map (B, 1, *size) for each compared block of encoded queries, layer2's first."""
+        maps, last = [], self._blocks_of(self.last_shot_groups)
+        compared = [block for stage in features.blocks.values() for block in stage]
+        for i, block in zip(self._blocks_of(self.block_groups), compared, strict=True):
             shots = slice(-1, None) if i in last else slice(None)
             support = {k: bank[f'block{i}_{k}'][:, shots] for k in ('vectors', 'weight')}  # (B, K or 1, ...)
-            maps.append(resize(similarity_map(blocks[i], support), size))
+            maps.append(resize(similarity_map(block, support), size))
         return maps
 
     def open_dims(self) -> dict[str, tuple[int, ...]]:

@@ -56,9 +56,13 @@ class PFENetHead(BaseMetaHead):
         prototype = masked_average(self.reduce_support(concat_stages(features)), mask)
         return dict(prototype=prototype, **{f'prior_{k}': t for k, t in prior.items()})
 
+    def encode_query(self, features: BackboneFeatures) -> BackboneFeatures:
+        """See :meth:`BaseMetaHead.encode_query`: ``reduced`` (B, C, h, w), and layer4 for the prior mask."""
+        return features.keep(stages=('layer4',), extras=dict(reduced=self.reduce_query(concat_stages(features))))
+
     def guidance(self, features: BackboneFeatures, bank: SupportBank) -> dict[str, Tensor]:
         """``query`` (B, C, h, w), ``prototype`` (B, C, 1, 1) and ``prior`` (B, 1, h, w), means over the shots."""
-        query = self.reduce_query(concat_stages(features))
+        query = features.extras['reduced']
         support = {k: bank[f'prior_{k}'] for k in ('vectors', 'valid', 'blank')}
         prior = resize(prior_mask(features['layer4'], support), query.shape[-2:])  # (B, K, h, w)
         prototype = bank['prototype'].mean(1)[:, :, None, None]

@@ -1,12 +1,14 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """Meta learner and base learner together (BAM, Lang et al. 2022, section 3.5; MSANet uses the same ensemble)."""
 
+from dataclasses import replace
+
 import torch
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
 from mmfss.registry import MODELS
-from mmfss.structures import STAGES, BackboneFeatures, SupportBank
+from mmfss.structures import STAGES, BackboneFeatures, EncodedQuery, SupportBank
 from mmfss.utils.precision import without_autocast
 
 from ..decode_heads import MetaOutput
@@ -52,14 +54,18 @@ class BaseLearnerEnsemble(FewShotSegmentor):
         self.base_head.eval()
         return self
 
-    def scores(
-        self, output: MetaOutput, features: BackboneFeatures, own_class: Tensor | None = None
-    ) -> dict[str, Tensor]:
+    def encode_query(self, features: BackboneFeatures) -> EncodedQuery:
+        """See :meth:`FewShotSegmentor.encode_query`; ``base`` (B, 1 + N_base, h4, w4) are the base learner's logits."""
+        with torch.no_grad():
+            base = self.base_head([features[stage] for stage in STAGES]).float()
+        return replace(super().encode_query(features), outputs=dict(base=base))
+
+    def scores(self, output: MetaOutput, query: EncodedQuery, own_class: Tensor | None = None) -> dict[str, Tensor]:
         """The ensemble of meta learner and base learner.
 
         Args:
             output (MetaOutput): Of the meta head, with an adjustment factor.
-            features (BackboneFeatures): Of B queries.
+            query (EncodedQuery): Of B queries.
             own_class (Tensor, optional): (B,) index of the episode's class among the base classes, -1 for none.
                 Training leaves it out of what the base learner calls base classes.
 
@@ -77,27 +83,26 @@ class BaseLearnerEnsemble(FewShotSegmentor):
             )
         meta_logits, psi = output.logits.float(), output.adjustment.float()
         with torch.no_grad():
-            base_logits = self.base_head([features[stage] for stage in STAGES]).float()  # (B, 1 + N_base, h4, w4)
-            base_logits = resize(base_logits, meta_logits.shape[-2:])
+            base_logits = resize(query.outputs['base'], meta_logits.shape[-2:])
             base_foreground = self.base_foreground(base_logits, own_class)  # (B, 1, h, w)
-        with without_autocast(features.device.type):  # scores of 0..1 whose differences decide
+        with without_autocast(query.device.type):  # scores of 0..1 whose differences decide
             final = self._ensemble(meta_logits, psi, base_foreground)
         return dict(final=final, meta=meta_logits, base=base_logits)
 
     def losses(
         self,
         output: MetaOutput,
-        features: BackboneFeatures,
+        query: EncodedQuery,
         bank: SupportBank,
         data_samples: list[SegDataSample],
     ) -> dict[str, Tensor]:
         """``loss_final`` of the ensemble beside the meta head's own, whose ``loss_final`` is ``loss_meta`` here."""
-        own_class = torch.tensor([s.metainfo['base_index'] for s in data_samples], device=features.device)
-        scores = self.scores(output, features, own_class)
+        own_class = torch.tensor([s.metainfo['base_index'] for s in data_samples], device=query.device)
+        scores = self.scores(output, query, own_class)
         labels = stack_labels(data_samples)
         size = labels.shape[-2:]
         losses = dict(loss_final=self.loss_decode(resize(scores['final'], size), labels, ignore_index=IGNORE))
-        for name, loss in super().losses(output, features, bank, data_samples).items():
+        for name, loss in super().losses(output, query, bank, data_samples).items():
             losses['loss_meta' if name == 'loss_final' else name] = loss
         if self.log_base_loss:
             with torch.no_grad():

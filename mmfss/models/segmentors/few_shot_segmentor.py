@@ -11,7 +11,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from mmfss.registry import MODELS
-from mmfss.structures import BackboneFeatures, SupportBank, prediction_key
+from mmfss.structures import BackboneFeatures, EncodedQuery, SupportBank, prediction_key
 from mmfss.utils.precision import after_backbone
 from mmfss.utils.weights import load_base_learner
 
@@ -157,21 +157,32 @@ class FewShotSegmentor(FeatureExtraction, BaseSegmentor):
                     summary.update({f'{name}.{key}': t for key, t in head.finish(part).summary.items()})
         return bank.with_summary(summary)
 
-    def segment(self, features: BackboneFeatures, bank: SupportBank) -> dict[str, Tensor]:
-        """Scores of the queries at feature size.
+    def encode_query(self, features: BackboneFeatures) -> EncodedQuery:
+        """What the queries contribute to :meth:`segment`, whatever the supports.
 
         Args:
             features (BackboneFeatures): Of B queries.
+        """
+        with self._head_precision(features.device):
+            return EncodedQuery({name: head.encode_query(features) for name, head in self._meta_heads().items()})
+
+    def segment(self, features: BackboneFeatures | EncodedQuery, bank: SupportBank) -> dict[str, Tensor]:
+        """Scores of the queries at feature size.
+
+        Args:
+            features (BackboneFeatures | EncodedQuery): Of B queries. A query that meets several banks is encoded once,
+                see :meth:`encode_query`.
             bank (SupportBank): Of the same B episodes, or of one episode that serves all queries.
 
         Returns:
             dict[str, Tensor]: ``final`` (B, 2, h, w), what :meth:`scores` adds, and one entry for each comparison head
             in the bank.
         """
-        bank = self.finish(bank).expand(features.batch_size)
-        scores = self.scores(self._run_head('meta', features, bank), features)
+        query = features if isinstance(features, EncodedQuery) else self.encode_query(features)
+        bank = self.finish(bank).expand(query.batch_size)
+        scores = self.scores(self._run_head('meta', query, bank), query)
         compared = [] if self.training else [name for name in self.comparison_heads if bank.part(name).tensors]
-        return scores | {name: self._run_head(name, features, bank).logits.float() for name in compared}
+        return scores | {name: self._run_head(name, query, bank).logits.float() for name in compared}
 
     def segment_images(
         self,
@@ -187,17 +198,15 @@ class FewShotSegmentor(FeatureExtraction, BaseSegmentor):
         """
 
         def segment(window: Tensor, padded: Tensor | None) -> list[dict[str, Tensor]]:
-            features = self.extract_feat(window, padded, episode_seed)
-            return [self.segment(features, bank) for bank in banks]
+            query = self.encode_query(self.extract_feat(window, padded, episode_seed))
+            return [self.segment(query, bank) for bank in banks]
 
         if self.training or self.test_cfg['mode'] == 'whole':
             return segment(images, padding)
         banks = [self.finish(bank) for bank in banks]
         return slide(images, padding, segment, self.test_cfg['crop_size'], self.test_cfg['stride'])
 
-    def scores(
-        self, output: MetaOutput, features: BackboneFeatures, own_class: Tensor | None = None
-    ) -> dict[str, Tensor]:
+    def scores(self, output: MetaOutput, query: EncodedQuery, own_class: Tensor | None = None) -> dict[str, Tensor]:
         """The model's outputs from the meta head's: here ``final`` alone."""
         return dict(final=output.logits.float())
 
@@ -223,14 +232,14 @@ class FewShotSegmentor(FeatureExtraction, BaseSegmentor):
         """Training losses: the head's own, see :meth:`losses`."""
         seed = inputs.get('episode_seed')
         # The queries before the supports: where BatchNorm's statistics move, their order counts.
-        features = self.extract_feat(inputs['query'], inputs.get('query_padding'), seed)
+        query = self.encode_query(self.extract_feat(inputs['query'], inputs.get('query_padding'), seed))
         bank = self.finish(self.encode_support(inputs['support'], inputs['support_mask'], seed))
-        return self.losses(self._run_head('meta', features, bank), features, bank, data_samples)
+        return self.losses(self._run_head('meta', query, bank), query, bank, data_samples)
 
     def losses(
         self,
         output: MetaOutput,
-        features: BackboneFeatures,
+        query: EncodedQuery,
         bank: SupportBank,
         data_samples: list[SegDataSample],
     ) -> dict[str, Tensor]:
@@ -285,9 +294,9 @@ class FewShotSegmentor(FeatureExtraction, BaseSegmentor):
         bank = self.encode_support(inputs['support'], inputs['support_mask'], seed)
         return self.segment_images(inputs['query'], [bank], inputs.get('query_padding'), seed)[0]
 
-    def _run_head(self, name: str, features: BackboneFeatures, bank: SupportBank) -> MetaOutput:
-        with self._head_precision(features.device):
-            return self._meta_heads()[name](features, bank.part(name))
+    def _run_head(self, name: str, query: EncodedQuery, bank: SupportBank) -> MetaOutput:
+        with self._head_precision(query.device):
+            return self._meta_heads()[name](query.heads[name], bank.part(name))
 
     def _meta_heads(self) -> dict[str, BaseMetaHead]:
         """Heads that read supports: the method, and outside training those it is compared with."""
