@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mmfss.utils.plain_errors import StopError
 
 from .competitors import Competitor, Own
-from .models import Setup, build_model, read_config, set_precision, without_cache
+from .models import Setup, build_model, set_precision, without_cache
 from .plain import PlainMSANet, can_be_plain
 from .released_msanet import ReleasedMSANet
 from .timing import Run
@@ -26,12 +26,7 @@ def line_up(setup: Setup, only: str | None = None) -> list[Competitor]:
         FileNotFoundError: When a config, checkpoint or checkout is missing.
         ValueError: When the peer has no such model, or ours no such precision.
     """
-    cfg = read_config(setup)
-    if setup.reference and setup.shots > 1:  # the released code always weights its shots
-        cfg.model.decode_head.setdefault('shot_weighting', dict(shots=setup.shots))
-    if setup.reference and cfg.model.backbone.type == 'BlockVGG' and setup.shots > 1:
-        cfg.model.decode_head.last_shot_groups = (2,)  # and has this slip
-    model = build_model(setup, cfg)
+    model = build_model(setup)
     found: list[Competitor] = []
     for precision in setup.precisions:
         if only in (None, own_name(precision)):

@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope, init_default_scope
-from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from torch import nn
 
 from mmfss.registry import MODELS
@@ -15,9 +14,9 @@ from mmfss.utils.configs import resolve_config
 from mmfss.utils.weights import load_weights, model_state, read_checkpoint
 
 from .episodes import episode
+from .random_weights import settle
 
 PRECISIONS = ('float32', 'bfloat16')
-_FEW_INPUTS = 8  # up to so many a conv merges maps or weights shots, and starts from constants
 
 
 @dataclass(frozen=True)
@@ -74,6 +73,10 @@ def read_config(setup: Setup) -> Config:
         cfg.model.pop(field, None)
     if cfg.model.decode_head.get('shot_weighting') and setup.shots > 1:
         cfg.model.decode_head.shot_weighting.shots = setup.shots
+    if setup.reference and setup.shots > 1:  # what the released code always has: learned weights of shots, and a slip
+        cfg.model.decode_head.setdefault('shot_weighting', dict(shots=setup.shots))
+        if cfg.model.backbone.type == 'BlockVGG':
+            cfg.model.decode_head.last_shot_groups = (2,)
     return cfg
 
 
@@ -87,25 +90,21 @@ def config_shots(config: str) -> int:
     return dataset.get('shots', 1)
 
 
-def build_model(setup: Setup, cfg: Config | None = None) -> nn.Module:
+def build_model(setup: Setup) -> nn.Module:
     """The model of a setup in eval mode, in float32, on its device.
 
-    Args:
-        setup (Setup): What is measured.
-        cfg (Config, optional): A changed :func:`read_config`.
-
     Raises:
-        FileNotFoundError: When the checkpoint is missing.
-        ValueError: When it does not fit.
+        FileNotFoundError: When config or checkpoint is missing.
+        ValueError: When the config is of something else, or the checkpoint does not fit.
     """
-    cfg = cfg or read_config(setup)
+    cfg = read_config(setup)
     init_default_scope('mmfss')
     torch.manual_seed(setup.seed)
     with DefaultScope.overwrite_default_scope('mmfss'):
         model = MODELS.build(cfg.model)
     model.to(setup.device).eval()
     if setup.checkpoint is None:
-        settle_random_weights(model, setup)
+        settle(model, setup.episode(-1000, batch_size=2), setup.seed)
     else:
         if not Path(setup.checkpoint).is_file():
             raise FileNotFoundError(f'there is no checkpoint {setup.checkpoint}; `none` measures random weights')
@@ -119,35 +118,6 @@ def without_cache(model: nn.Module) -> nn.Module:
     if hasattr(model, 'feature_cache'):
         model.feature_cache = None
     return model
-
-
-@torch.no_grad()
-def settle_random_weights(model: nn.Module, setup: Setup) -> None:
-    """Let activations stay near one, and let every output depend on every part.
-
-    BatchNorm takes the statistics of a synthetic image, and convs that start from constants, such as those which merge
-    the learners, get random weights.
-    """
-    generator = torch.Generator().manual_seed(setup.seed)
-    for parameter in model.parameters():
-        inputs = parameter[0].numel() if parameter.dim() > 1 else 0
-        if 0 < inputs <= _FEW_INPUTS:
-            parameter.copy_(0.2 + 0.6 * torch.rand(parameter.shape, generator=generator))
-    norms = [part for part in model.modules() if isinstance(part, _BatchNorm)]
-    for norm in norms:
-        norm.train()
-        norm.momentum, norm.kept_momentum = 1.0, norm.momentum
-    # Two episodes, as the pyramid's coarsest maps are single pixels. The heads run with the statistics of their own.
-    model.segment_images(**_calibration(model, setup.episode(-1000, batch_size=2)))
-    for norm in norms:
-        norm.eval()
-        norm.momentum = norm.kept_momentum
-        del norm.kept_momentum
-
-
-def _calibration(model: nn.Module, inputs: dict[str, torch.Tensor]) -> dict:
-    bank = model.encode_support(inputs['support'], inputs['support_mask'])
-    return dict(images=inputs['query'], banks=[bank])
 
 
 def set_precision(model: nn.Module, name: str) -> nn.Module:
