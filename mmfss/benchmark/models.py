@@ -73,7 +73,8 @@ def read_config(setup: Setup) -> Config:
         cfg.model.pop(field, None)
     if cfg.model.decode_head.get('shot_weighting') and setup.shots > 1:
         cfg.model.decode_head.shot_weighting.shots = setup.shots
-    if setup.reference and setup.shots > 1:  # what the released code always has: learned weights of shots, and a slip
+    if setup.reference and setup.shots > 1 and cfg.model.decode_head.type == 'MSANetHead':
+        # What the released code always has: learned weights of the shots, and on VGG16 a slip.
         cfg.model.decode_head.setdefault('shot_weighting', dict(shots=setup.shots))
         if cfg.model.backbone.type == 'BlockVGG':
             cfg.model.decode_head.last_shot_groups = (2,)
