@@ -68,9 +68,10 @@ def table(result: dict) -> str:
         f'matrix product: {", ".join(f"{k} {v / GIGA:.0f} GFLOP/s" for k, v in result["matrix_product"].items())}',
     ]
     for name, found in result['agreement'].items():
+        verdict = 'at most' if found['deviation'] <= found['wanted'] else 'MORE than'
         lines.append(
             f'`final` of {name} against {peer or "float32"}: {found["deviation"]:.1e} standard deviations, '
-            f'{found["equal_pixels"]:.3%} equal pixels'
+            f'{verdict} {found["wanted"]:.0e}; {found["equal_pixels"]:.3%} equal pixels'
         )
     for name, found in result['competitors'].items():
         bank = f', bank {found["bank_bytes"] / MEBI:.0f} MiB' if 'bank_bytes' in found else ''
