@@ -12,7 +12,7 @@ TINY = CONFIGS / 'tiny_1shot.py'
 
 def test_everything_is_measured_beside_the_plain_implementation(tmp_path):
     file = tmp_path / 'found.json'
-    options = ['--size', 41, '--rounds', 2, '--images', 4, '--episodes', 4, '--no-memory', '--json', file]
+    options = ['--size', 64, '--rounds', 2, '--images', 4, '--episodes', 4, '--no-memory', '--json', file]
     output = run(TOOL, TINY, *options)
     found = json.loads(file.read_text())
     assert found['machine'].keys() >= {'cpu', 'cores', 'threads', 'torch'} and 'tiny_1shot.py' in found['command']
