@@ -16,7 +16,7 @@ FLOORS = (  # from below; rooms of one floor do not know each other
     ('models', 'visualization'),
     ('conversion',),
     ('engine',),
-    ('apis', 'deployment'),
+    ('apis', 'benchmark', 'deployment'),
     ('tools', 'demo'),
 )
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -1,0 +1,118 @@
+# Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+"""The peers of the benchmark: the plain implementation equals our model, a released checkout is made from outside."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import toys
+from plain_msanet import PlainMSANet
+
+from mmfss.benchmark import Setup
+from mmfss.benchmark.models import build_model
+from mmfss.benchmark.released_msanet import ReleasedMSANet, check_checkout
+from mmfss.conversion.parity import undropped
+
+DEEP = dict(toys.RESNET, depth=50, deep_stem=True, base_channels=4)
+VGG_HEAD = dict(toys.BASE_HEAD, type='NarrowPSPHead', in_channels=16, pyramid_channels=4)
+CASES = dict(
+    basic_blocks=(toys.RESNET, toys.BASE_HEAD, 1),
+    bottlenecks_three_shots=(DEEP, dict(toys.BASE_HEAD, in_channels=128), 3),
+    vgg_two_shots=(toys.VGG, VGG_HEAD, 2),
+)
+# A model file laid out as the released one, of one conv.
+RELEASED = """
+import torch
+import cv2
+from torch import nn
+from util.util import get_train_val_set
+class OneModel(nn.Module):
+    def __init__(self, args, cls_type=None):
+        super().__init__()
+        print('INFO: noise')
+        torch.load('initmodel/PSPNet/{}/split{}/best.pth'.format(args.data_set, args.split))['state_dict']
+        self.load_state_dict({})
+        self.args, self.cls_type = args, cls_type
+        self.gram_merge = nn.Conv2d(2, 1, 1, bias=False)
+    def freeze_modules(self, model):
+        model.gram_merge.requires_grad_(False)
+    def extract_feats(self, x):
+        return x
+    def forward(self, x, s_x, s_y, y_m, y_b, cat_idx=None):
+        torch.arange(3, device='cuda')
+        final = self.gram_merge(x[:, :2]).expand(-1, 2, -1, -1).cuda()
+        return (final, final, final)
+"""
+
+
+def build(case: str):
+    backbone, base_head, shots = CASES[case]
+    weighting = dict(shot_weighting=dict(shots=shots)) if shots > 1 else {}
+    config = dict(type='BaseLearnerEnsemble', backbone=backbone, decode_head=dict(toys.MSANET, **weighting))
+    return toys.build(dict(config, base_head=base_head, log_base_loss=True)), shots
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_the_plain_implementation_gives_our_outputs(case):
+    model, shots = build(case)
+    plain = PlainMSANet(model.state_dict(), dilations=(1, 2, 3), bins=(1, 2))
+    inputs = toys.episodes(2, shots, (57, 57))
+    inputs['support_mask'][0, 0] = 0  # an empty mask
+    with torch.no_grad():
+        ours = model(inputs, mode='tensor')
+        theirs = plain(inputs['query'], inputs['support'], inputs['support_mask'])
+    for name, score in ours.items():
+        assert (score - theirs[name]).abs().max() < 1e-4 * score.std(), name
+
+
+def test_the_plain_implementation_gives_our_losses_and_gradients():
+    model, shots = build('basic_blocks')
+    undropped(model.train())
+    inputs, samples = toys.episodes(3, shots, (41, 41)), toys.samples(3, (41, 41))
+    losses = model(inputs, samples, mode='loss')
+    state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+    state['decode_head.merge.0.weight'].requires_grad_()
+    plain = PlainMSANet(state, dilations=(1, 2, 3), bins=(1, 2))
+    own_class = torch.tensor([sample.metainfo['base_index'] for sample in samples])
+    scores = plain(inputs['query'], inputs['support'], inputs['support_mask'], own_class)
+    labels, base = (torch.cat([s.get(name).data for s in samples]).long() for name in ('gt_sem_seg', 'gt_base_seg'))
+    total = plain.loss(scores, labels, base)
+    assert float(total.detach()) == pytest.approx(float(sum(losses.values()).detach()), rel=1e-4)
+    sum(losses.values()).backward()
+    total.backward()
+    ours, theirs = model.decode_head.merge[0].weight.grad, state['decode_head.merge.0.weight'].grad
+    assert (ours - theirs).norm() < 1e-3 * ours.norm()
+
+
+@pytest.fixture
+def checkout(tmp_path) -> Path:
+    (tmp_path / 'model').mkdir()
+    (tmp_path / 'model' / 'MSANet.py').write_text(RELEASED)
+    return tmp_path
+
+
+def test_a_released_checkout_is_made_without_gpu_data_code_and_weight_files(checkout, capsys):
+    setup = Setup('configs/msanet/vgg16_pascal_1shot.py', size=41)
+    model = build_model(setup)
+    before = {name for name in sys.modules if name.split('.')[0] in ('model', 'util')}
+    patched, path = (torch.load, torch.arange, torch.Tensor.cuda), list(sys.path)
+    released = ReleasedMSANet(checkout, model, setup)
+    assert sys.path == path and not capsys.readouterr().out
+    assert {name for name in sys.modules if name.split('.')[0] in ('model', 'util')} == before
+    assert released.model.args.vgg and released.model.args.shot == 1 and released.model.args.data_set == 'pascal'
+    assert released.model.gram_merge.weight.equal(model.merge_adjustment.weight)
+    scores = released.scores(setup.episode(0))
+    assert scores['final'].shape == (1, 2, 41, 41)
+    assert (torch.load, torch.arange, torch.Tensor.cuda) == patched
+
+
+def test_models_that_the_released_code_does_not_have_are_refused(checkout):
+    setup = Setup('tests/configs/tiny_1shot.py', size=41)
+    with pytest.raises(ValueError, match='tiny_1shot.py .*VGG16, ResNet-50 or ResNet-101'):
+        ReleasedMSANet(checkout, build_model(setup), setup)
+
+
+def test_a_folder_that_is_no_checkout_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match='model/MSANet.py'):
+        check_checkout(tmp_path)
