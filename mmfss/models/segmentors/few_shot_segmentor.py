@@ -19,6 +19,7 @@ from ..decode_heads import BaseMetaHead, MetaOutput
 from ..layers import agree_with_argmax, resize
 from .feature_cache import FeatureCache
 from .feature_extraction import FeatureExtraction
+from .presence import presence_maps
 from .sliding import check_test_cfg, slide
 
 
@@ -165,13 +166,14 @@ class FewShotSegmentor(FeatureExtraction, BaseSegmentor):
             bank (SupportBank): Of the same B episodes, or of one episode that serves all queries.
 
         Returns:
-            dict[str, Tensor]: ``final`` (B, 2, h, w), what :meth:`scores` adds, and one entry for each comparison head
-            in the bank.
+            dict[str, Tensor]: ``final`` (B, 2, h, w), what :meth:`scores` adds, one entry for each comparison head in
+            the bank, and ``presence`` (B, 1, h, w) where :func:`with_presence` made the bank.
         """
         bank = self.finish(bank).expand(features.batch_size)
         scores = self.scores(self._run_head('meta', features, bank), features)
         compared = [] if self.training else [name for name in self.comparison_heads if bank.part(name).tensors]
-        return scores | {name: self._run_head(name, features, bank).logits.float() for name in compared}
+        scores |= {name: self._run_head(name, features, bank).logits.float() for name in compared}
+        return scores | presence_maps(features, bank)
 
     def segment_images(
         self,
