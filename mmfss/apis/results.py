@@ -91,8 +91,8 @@ class Limits:
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 1:
             raise ValueError(f'`threshold` is a probability, 0 to 1; it is {self.threshold}')
-        if not 0 <= self.min_score <= 1:
-            raise ValueError(f'`min_score` is a presence score, 0 (off) to 1; it is {self.min_score}')
+        if not 0 <= self.min_score <= 2:
+            raise ValueError(f'`min_score` is a presence score, 0 (off) to about 1; it is {self.min_score}')
         if not 0 <= self.min_area < float('inf'):
             raise ValueError(f'`min_area` is a share of the image below 1, or pixels; it is {self.min_area}')
 

@@ -15,7 +15,7 @@ leave. Writes presence.json and presence.md.
 import argparse
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -46,27 +46,40 @@ MIN_SCORES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6)
 SCORES = ('presence', 'max probability', 'mean probability')
 
 
-def load_images(cfg: Config, folder: str | None) -> FewShotSegDataset:
-    """The images that are drawn from: class folders, or the config's test data."""
+def load_images(cfg: Config, folder: str | None) -> tuple[FewShotSegDataset, tuple[int, ...]]:
+    """The images that are drawn from, and the classes that are asked for: all class folders, or a config's novel ones.
+
+    Raises:
+        FileNotFoundError: When there is no such folder.
+        ValueError: When it has fewer than two class folders.
+    """
     if folder is None:
-        config = cfg.test_dataloader.dataset.dataset
-    else:
-        classes = class_folders(folder)
-        config = dict(type='FolderFewShotDataset', data_root=folder, novel_classes=classes, phase='val')
-    data = DATASETS.build(config)
+        data = DATASETS.build(cfg.test_dataloader.dataset.dataset)
+        data.full_init()
+        return data, data.novel_class_ids
+    if not Path(folder).is_dir():
+        raise FileNotFoundError(f'there is no folder {folder}; set it with --folder')
+    classes = class_folders(folder)
+    if len(classes) < 2:
+        raise ValueError(f'{folder} has {len(classes)} class folders; images of another class need two')
+    # A data set wants base and novel classes; who is which plays no part here.
+    data = DATASETS.build(
+        dict(type='FolderFewShotDataset', data_root=folder, novel_classes=classes[-1:], phase='val', test_mode=True)
+    )
     data.full_init()
-    return data
+    return data, (*data.base_class_ids, *data.novel_class_ids)
 
 
 def draw(data: FewShotSegDataset, class_id: int, args: argparse.Namespace, number: int) -> dict[str, list[int]]:
     """Positions of the supports, of queries that show the class and of queries that do not; {} for too few images."""
-    own = data.support_positions(class_id).tolist()
-    others = {int(i) for other in (*data.base_class_ids, *data.novel_class_ids) for i in data.pool(other, class_id)}
+    others = [c for c in (*data.base_class_ids, *data.novel_class_ids) if c != class_id]
+    own = sorted({int(i) for other in others for i in data.pool(class_id, other)})  # no image shows all the others
+    others = sorted({int(i) for other in others for i in data.pool(other, class_id)})
     if len(own) < max(args.min_images, args.shots + 1) or not others:
         return {}
     choices = KeyedRandom(args.seed, class_id, number)
     chosen = choices.sample(own, min(len(own), args.shots + args.queries))
-    absent = choices.sample(sorted(others), min(len(others), args.queries))
+    absent = choices.sample(others, min(len(others), args.queries))
     return dict(supports=chosen[: args.shots], present=chosen[args.shots :], absent=absent)
 
 
@@ -98,13 +111,15 @@ def segment(inferencer: FewShotInferencer, bank, path: str) -> Iterator[tuple[st
         yield name, mask, dict(zip(SCORES, scores, strict=True))
 
 
-def collect(inferencer: FewShotInferencer, data: FewShotSegDataset, args: argparse.Namespace) -> dict[str, list[dict]]:
+def collect(
+    inferencer: FewShotInferencer, data: FewShotSegDataset, class_ids: Sequence[int], args: argparse.Namespace
+) -> dict[str, list[dict]]:
     """A row for every output and query: class, whether it is there, scores, marked share and pixel counts.
 
     Raises:
         ValueError: When no class has images enough.
     """
-    draws = [(c, draw(data, c, args, number)) for c in data.novel_class_ids for number in range(args.draws)]
+    draws = [(c, draw(data, c, args, number)) for c in class_ids for number in range(args.draws)]
     draws = [(class_id, positions) for class_id, positions in draws if positions]
     if not draws:
         raise ValueError(f'no class has the {args.shots + 1} images that {args.shots} supports and a query need')
@@ -208,10 +223,10 @@ def main(argv: list[str] | None = None) -> int:
     """Measure, print and write both files."""
     args, parser = parse_args(argv)
     cfg = load_config(args, parser)
+    data, class_ids = load_images(cfg, args.folder)
     model, _ = load_model(cfg, args.checkpoint, args.device)
     inferencer = FewShotInferencer(cfg, model=model, show_progress=False)
-    data = load_images(cfg, args.folder)
-    outputs = {name: summarise(rows) for name, rows in collect(inferencer, data, args).items()}
+    outputs = {name: summarise(rows) for name, rows in collect(inferencer, data, class_ids, args).items()}
     images = next(iter(outputs.values()))['images']
     title = f'{Path(args.config).name}, {args.checkpoint}: {images} queries, {args.shots}-shot, seed {args.seed}'
     table = markdown(title, outputs)
