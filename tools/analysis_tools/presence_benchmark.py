@@ -201,7 +201,7 @@ def markdown(title: str, outputs: dict[str, dict]) -> str:
 def parse_args(argv: list[str] | None = None) -> tuple[argparse.Namespace, argparse.ArgumentParser]:
     """The options of this tool."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='config file or model name of stage 2')
+    parser.add_argument('config', help='config file of stage 2')
     parser.add_argument('checkpoint', help='checkpoint file, or `none` for a method that learns nothing')
     parser.add_argument('--folder', metavar='ROOT', help='folder of class folders, CLASS/K.jpg with CLASS/K.png')
     parser.add_argument('--shots', type=int, default=1, help='supports of each class (%(default)s)')
