@@ -140,6 +140,20 @@ def make_parser() -> argparse.ArgumentParser:
         '(png coco)',
     )
     parser.add_argument('--threshold', type=float, default=0.5, help='smallest probability of an object (%(default)s)')
+    parser.add_argument(
+        '--min-score',
+        type=float,
+        default=0,
+        metavar='S',
+        help='leave a class out of images whose presence score for it is lower, such as 0.7; 0 is off (%(default)s)',
+    )
+    parser.add_argument(
+        '--min-area',
+        type=float,
+        default=0,
+        metavar='A',
+        help='leave a class out of images of which it covers less: a share below 1, or pixels (%(default)s)',
+    )
     parser.add_argument('--batch-size', type=int, default=4, help='images at once (%(default)s)')
     parser.add_argument('--skip-existing', action='store_true', help='leave out images that an earlier run finished')
     parser.add_argument('--device', help="such as 'cuda:0' or 'cpu'; by default a GPU where there is one")
@@ -221,12 +235,27 @@ def run(args: argparse.Namespace) -> None:
     if not args.queries:
         return
     start, count, last = time.perf_counter(), 0, None
+    missing = dict.fromkeys((registered.name for registered in classes), 0)
     for result in inferencer.stream(
-        args.queries, classes, args.batch_size, args.threshold, args.out, args.show, args.skip_existing, args.format
+        args.queries,
+        classes,
+        args.batch_size,
+        args.threshold,
+        args.out,
+        args.show,
+        args.skip_existing,
+        args.format,
+        args.min_score,
+        args.min_area,
     ):
         count, last = count + 1, result.name
+        for name in set(missing) - set(result.found):
+            missing[name] += 1
     seconds = time.perf_counter() - start
     print(f'{count} images segmented in {seconds:.1f} s ({count / seconds:.1f} images/s) on {inferencer.device}')
+    not_found = [f'{name} in {number}' for name, number in missing.items() if number]
+    if not_found:
+        print(f'not found: {", ".join(not_found)} of {count}')
     if args.out:
         out = Path(args.out)
         places = dict(coco='annotations.json', labelme='labelme', yolo='yolo')

@@ -69,12 +69,14 @@ class SegmentedImage:
         image (np.ndarray): (h, w, 3) uint8 RGB, h and w at most ``Limits.max_side``.
         size (tuple[int, int]): (H, W) of the upload.
         scores (np.ndarray): (N, h, w) float16, foreground probability of each class.
+        presence (tuple[float, ...]): N presence scores, see :attr:`mmfss.apis.SegmentationResult.presence`.
     """
 
     name: str
     image: np.ndarray
     size: tuple[int, int]
     scores: np.ndarray
+    presence: tuple[float, ...]
 
     def mask(self, threshold: float, full_size: bool = False) -> np.ndarray:
         """Index map, uint8, as :func:`mmfss.apis.mask_from_scores` makes it.
@@ -195,7 +197,8 @@ class Session:
                 stream = self.inferencer.stream(images, [c.registered for c in classes], batch_size=batch_size)
                 for result in stream:
                     i = len(results)
-                    results.append(SegmentedImage(names[i], images[i], sizes[i], np.asarray(result.scores, np.float16)))
+                    scores = np.asarray(result.scores, np.float16)
+                    results.append(SegmentedImage(names[i], images[i], sizes[i], scores, result.presence))
                     yield ''
         finally:  # what was finished before an error stays
             if results:
@@ -242,7 +245,12 @@ class Session:
         picture, _ = overlay_index_map(kept.image, colors[mask], names, max(kept.image.shape[0], PICTURE_HEIGHT))
         shares = [(name, (mask == i).mean()) for i, (name, _) in enumerate(self.legend, 1)]
         found = ', '.join(f'{name} {share:.1%}' for name, share in shares if share >= 0.0005)
-        return picture, f'{kept.name}: {found or "nothing found"}'
+        several = len(self.legend) > 1
+        likely = [
+            f'{name} {value:.2f}' if several else f'{value:.2f}'
+            for (name, _), value in zip(self.legend, kept.presence, strict=True)
+        ]
+        return picture, f'{kept.name}: {found or "nothing found"} (presence {", ".join(likely)})'
 
     def _free_color(self) -> int:
         taken = {known.color for known in self.classes.values()}

@@ -16,6 +16,7 @@ from mmengine.visualization import Visualizer
 from torch import nn
 from tqdm import tqdm
 
+from mmfss.models.segmentors.presence import has_presence, presence_scores, with_presence, without_presence
 from mmfss.registry import INFERENCERS
 from mmfss.structures import SupportBank
 from mmfss.utils.notices import begin_telling
@@ -23,13 +24,11 @@ from mmfss.utils.notices import begin_telling
 from .images import ImageLike, load_image, rgb
 from .model import Geometry, ready_model
 from .queries import NameBook, Query, find_queries
-from .registered_class import RegisteredClass, as_list
-from .results import SegmentationResult, check_display, mask_from_scores, to_half
+from .registered_class import RegisteredClass, as_list, check_together
+from .results import Limits, SegmentationResult, check_display, to_half
 from .support_masks import support_mask
 from .tool_formats import DEFAULT_FORMATS
 from .writer import ResultWriter, digest_of
-
-MAX_CLASSES = 254  # a mask has one byte a pixel, and 255 means ignored
 
 
 @INFERENCERS.register_module()
@@ -116,7 +115,8 @@ class FewShotInferencer:
         self.check(registered)
         more = self.register(registered.name, images, masks)
         key = hashlib.blake2b(f'{registered.key} {more.key}'.encode(), digest_size=12).hexdigest()
-        bank = self.model.finish(registered.bank.to(self.device).extend(more.bank))
+        new = more.bank if has_presence(registered.bank) else without_presence(more.bank)  # a file of older versions
+        bank = self.model.finish(registered.bank.to(self.device).extend(new))
         return RegisteredClass(registered.name, bank, key)
 
     def check(self, registered: RegisteredClass) -> None:
@@ -154,7 +154,8 @@ class FewShotInferencer:
                 'part of the image around it'
             )
         images, labels = self.model.data_preprocessor.support_inputs([packed['inputs']], [packed['data_samples']])
-        bank = self.model.encode_support(images[None], labels[None])  # (1, 1, 3, h, w), (1, 1, h, w)
+        images, labels = images[None], labels[None]  # (1, 1, 3, h, w), (1, 1, h, w)
+        bank = with_presence(self.model.encode_support(images, labels), self.model, images, labels)
         return bank, hashlib.blake2b(rgb(loaded).tobytes() + mask.tobytes(), digest_size=12).digest()
 
     # ------------------------------------------------------------------ queries
@@ -169,9 +170,12 @@ class FewShotInferencer:
         show: bool = False,
         skip_existing: bool = False,
         formats: Sequence[str] = DEFAULT_FORMATS,
+        min_score: float = 0,
+        min_area: float = 0,
     ) -> list[SegmentationResult]:
         """As :meth:`stream`, all results in a list: for as many images as fit into memory."""
-        return list(self.stream(images, banks, batch_size, threshold, out_dir, show, skip_existing, formats))
+        options = (batch_size, threshold, out_dir, show, skip_existing, formats, min_score, min_area)
+        return list(self.stream(images, banks, *options))
 
     def stream(
         self,
@@ -183,6 +187,8 @@ class FewShotInferencer:
         show: bool = False,
         skip_existing: bool = False,
         formats: Sequence[str] = DEFAULT_FORMATS,
+        min_score: float = 0,
+        min_area: float = 0,
     ) -> Iterator[SegmentationResult]:
         """Segment images one batch after another; memory does not grow with their number.
 
@@ -200,6 +206,9 @@ class FewShotInferencer:
             skip_existing (bool): Leave out images that an earlier run into ``out_dir`` finished with the same model,
                 banks and threshold; they give no result here, and stay in the JSON. Defaults to False.
             formats (Sequence[str]): What to write: 'png', 'coco', 'labelme', 'yolo'. Defaults to the first two.
+            min_score (float): A class of a lower :attr:`SegmentationResult.presence` is not in the mask. Defaults to
+                0: whatever is found is.
+            min_area (float): Nor is one that covers less of an image: a share below 1, else pixels. Defaults to 0.
 
         Yields:
             SegmentationResult: Of each image, in order.
@@ -208,9 +217,10 @@ class FewShotInferencer:
             FileNotFoundError, TypeError, ValueError: When the input is missing, unreadable or not an image.
             OSError: When a file cannot be written; what is finished stays.
         """
-        classes = self._check_classes(banks)
-        if not 0 <= threshold <= 1:
-            raise ValueError(f'`threshold` is a probability, 0 to 1; it is {threshold}')
+        classes, limits = as_list(banks), Limits(threshold, min_score, min_area)
+        for registered in classes:
+            self.check(registered)
+        check_together(classes, min_score)
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f'`batch_size` is {batch_size!r}; it must be a whole number of at least 1')
         if skip_existing and out_dir is None:
@@ -220,27 +230,14 @@ class FewShotInferencer:
         writer = None
         if out_dir is not None:
             names = [c.name for c in classes]
-            settings = [self.fingerprint, [(c.name, c.key) for c in classes], threshold]
+            settings = [self.fingerprint, [(c.name, c.key) for c in classes], *limits.settings]
             writer = ResultWriter(out_dir, names, digest_of(settings), formats)
         sources = find_queries(images, NameBook(writer.names if writer else None))
         if writer is not None:
             writer.make_folder()
-        return self._run(sources, classes, batch_size, threshold, writer, show, skip_existing)
+        return self._run(sources, classes, batch_size, limits, writer, show, skip_existing)
 
-    def _check_classes(self, banks) -> list[RegisteredClass]:
-        classes = as_list(banks)
-        for registered in classes:
-            self.check(registered)
-        names = [registered.name for registered in classes]
-        if not names or len(set(names)) < len(names):
-            raise ValueError(f'give at least one class, each with a name of its own; the names are {names}')
-        if len(names) > MAX_CLASSES:
-            raise ValueError(f'{len(names)} classes at once, possible are {MAX_CLASSES}: a mask has one byte a pixel')
-        return classes
-
-    def _run(
-        self, sources, classes, batch_size, threshold, writer, show, skip_existing
-    ) -> Iterator[SegmentationResult]:
+    def _run(self, sources, classes, batch_size, limits, writer, show, skip_existing) -> Iterator[SegmentationResult]:
         names = tuple(registered.name for registered in classes)
         banks = [registered.bank.to(self.device) for registered in classes]
         bar = tqdm(
@@ -263,9 +260,9 @@ class FewShotInferencer:
                 ahead = reader.submit(prepare, queries)
                 while (taken := ahead.result())[0]:
                     ahead = reader.submit(prepare, queries)
-                    for query, image, scores in self._segment(taken[1], banks):
-                        mask = mask_from_scores(scores, threshold)
-                        result = SegmentationResult(query.name, mask, scores, names, image, query.source)
+                    for query, image, scores, presence in self._segment(taken[1], banks, limits.threshold):
+                        mask = limits.mask(scores, presence)
+                        result = SegmentationResult(query.name, mask, scores, names, image, query.source, presence)
                         if writer is not None:
                             writer.write(result, query)
                         if show:
@@ -284,9 +281,9 @@ class FewShotInferencer:
 
     @torch.no_grad()
     def _segment(
-        self, prepared: list[tuple[Query, np.ndarray, dict]], banks: list[SupportBank]
-    ) -> Iterator[tuple[Query, np.ndarray, np.ndarray]]:
-        """Query, image and probabilities (N, H, W) float16 of a batch."""
+        self, prepared: list[tuple[Query, np.ndarray, dict]], banks: list[SupportBank], threshold: float
+    ) -> Iterator[tuple[Query, np.ndarray, np.ndarray, tuple[float, ...]]]:
+        """Query, image, probabilities (N, H, W) float16 and N presence scores of a batch."""
         # A geometry that keeps the aspect may give images of several sizes.
         for size, group in groupby(prepared, key=lambda item: tuple(item[2]['inputs'].shape[-2:])):
             group = list(group)
@@ -294,7 +291,8 @@ class FewShotInferencer:
             inputs = self.model.data_preprocessor.query_inputs(images, samples)
             found = self.model.segment_images(inputs['query'], banks, inputs['query_padding'], inputs['episode_seed'])
             finals = [scores['final'] for scores in found]  # N x (B, 2, h', w')
+            presence = [presence_scores(self.model, scores, inputs['query_padding'], threshold) for scores in found]
             for row, (query, image, packed) in enumerate(group):
                 restored = (self.model.restore(final[row : row + 1], size, packed['data_samples']) for final in finals)
                 scores = [to_half(self.model.foreground_probability(final[None])) for final in restored]
-                yield query, image, np.concatenate(scores)
+                yield query, image, np.concatenate(scores), tuple(values[row] for values in presence)

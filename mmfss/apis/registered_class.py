@@ -2,16 +2,19 @@
 """RegisteredClass: a name and what its supports contribute, as a file or in memory."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
+from mmfss.models.segmentors.presence import has_presence
 from mmfss.structures import SupportBank
 from mmfss.utils.file_kinds import foreign_kind
 from mmfss.utils.files import atomic_torch_save
 
 CURE = 'Free some space or save it elsewhere'
+MAX_CLASSES = 254  # a mask has one byte a pixel, and 255 means ignored
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +74,26 @@ class RegisteredClass:
             ) from error
         key = content.get('key') or hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
         return cls(content.get('name') or path.stem, bank, key)
+
+
+def check_together(classes: Sequence[RegisteredClass], min_score: float = 0) -> None:
+    """Refuse classes that cannot be segmented at once.
+
+    Raises:
+        ValueError: When there is none or there are too many, two have one name, or ``min_score`` needs presence scores
+            and one has none.
+    """
+    names = [registered.name for registered in classes]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f'give at least one class, each with a name of its own; the names are {names}')
+    if len(names) > MAX_CLASSES:
+        raise ValueError(f'{len(names)} classes at once, possible are {MAX_CLASSES}: a mask has one byte a pixel')
+    without = [registered.name for registered in classes if min_score and not has_presence(registered.bank)]
+    if without:
+        raise ValueError(
+            f"`min_score` needs presence scores, which the bank of class '{without[0]}' does not hold: an older "
+            'version saved it. Register the class again'
+        )
 
 
 def as_list(value) -> list:

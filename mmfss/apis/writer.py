@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from math import isnan
 from pathlib import Path
 
 import cv2
@@ -124,6 +125,10 @@ class ResultWriter:
                     width=W,
                     mask=mask_path.relative_to(self.root).as_posix(),
                     overlay=overlay_path.relative_to(self.root).as_posix(),
+                    presence={
+                        name: None if isnan(value) else round(value, 4)
+                        for name, value in zip(self.class_names, result.presence, strict=False)
+                    },
                 ),
                 annotations=[
                     _annotation(result, i) for i in range(1, len(self.class_names) + 1) if (result.mask == i).any()

@@ -55,6 +55,16 @@ def test_one_class(segment, place, capsys):
     assert '0 images segmented' in capsys.readouterr().out
 
 
+def test_what_is_not_there_is_said(segment, place, capsys):
+    arguments = 'tiny.py tiny.pth photos --support a.jpg a.png --device cpu --out out --name gear --min-score'
+    assert segment.main(shlex.split(f'{arguments} 1 --min-area 0.99')) == 0
+    assert 'not found: gear in 3 of 3' in capsys.readouterr().out
+    found = json.loads((place / 'out/annotations.json').read_text())
+    assert not found['annotations'] and all(image['presence']['gear'] for image in found['images'])
+    assert segment.main(shlex.split(f'{arguments} 30')) == 1
+    assert '`min_score` is a presence score' in capsys.readouterr().err
+
+
 def test_the_order_of_arguments_is_free(segment):
     orders = (
         'tiny.py tiny.pth x.jpg y.jpg --support a.jpg a.png --out out',

@@ -124,7 +124,7 @@ def test_registered_again_counts_as_the_same(inferencer, folder, out):
 
 
 def test_ctrl_c_halfway(inferencer, gear, folder, out, monkeypatch):
-    plain, calls = module.mask_from_scores, []
+    plain, calls = module.SegmentationResult, []
 
     def interrupted(*args):
         calls.append(1)
@@ -132,7 +132,7 @@ def test_ctrl_c_halfway(inferencer, gear, folder, out, monkeypatch):
             raise KeyboardInterrupt
         return plain(*args)
 
-    monkeypatch.setattr(module, 'mask_from_scores', interrupted)
+    monkeypatch.setattr(module, 'SegmentationResult', interrupted)
     with pytest.raises(KeyboardInterrupt):
         inferencer(folder, gear, out_dir=out)
     assert files(out) == expected_files('0', '1') and images_of(out) == ['0', '1']

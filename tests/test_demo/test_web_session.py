@@ -35,13 +35,16 @@ def test_two_classes_a_threshold_and_a_zip(session, tmp_path):
 
     (first, said), (second, also) = session.overlays(0.5)
     assert first.shape == second.shape == (480, 640, 3)  # shown enlarged
-    assert said == 'a.png: leaf 18.8%' and also == 'large.png: brick 18.8%'
+    assert said == 'a.png: leaf 18.8% (presence leaf 0.50, brick 0.50)'
+    assert also == 'large.png: brick 18.8% (presence leaf 0.50, brick 0.50)'
     np.testing.assert_allclose(first[:60, :60].mean((0, 1)), 128, atol=2)
     tinted = 0.4 * np.array(toys.GREEN) + 0.6 * np.array(class_color(1))
     np.testing.assert_allclose(first[200:280, 280:360].mean((0, 1)), tinted, atol=2)
 
     passes = session.inferencer.passes
-    assert [text for _, text in session.overlays(0.9)] == ['a.png: nothing found', 'large.png: nothing found']
+    assert [text for _, text in session.overlays(0.9)] == [
+        f'{name}.png: nothing found (presence leaf 0.50, brick 0.50)' for name in ('a', 'large')
+    ]
     with zipfile.ZipFile(session.write_zip(0.5)) as archive:
         assert sorted(archive.namelist()) == [
             'classes.json',

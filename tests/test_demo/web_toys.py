@@ -15,6 +15,7 @@ class ToyResult:
 
     name: str
     scores: np.ndarray
+    presence: tuple[float, ...]
 
 
 class ColorInferencer:
@@ -40,7 +41,8 @@ class ColorInferencer:
         for i, image in enumerate(images):
             self.passes += 1
             away = np.stack([np.linalg.norm(image - color, axis=-1) for _, color in registered])
-            yield ToyResult(str(i), np.select([away < 50, away < 90], [0.8, 0.6], 0.1))
+            scores = np.select([away < 50, away < 90], [0.8, 0.6], 0.1)
+            yield ToyResult(str(i), scores, (0.5,) * len(scores))
 
 
 def scene(color=GREEN, size=(240, 320), box=(100, 60, 220, 180)) -> np.ndarray:

@@ -4,6 +4,7 @@ from .aspp import MetaDecoder, PlainASPP
 from .guided_attention import GuidedAttention
 from .masks import agree_with_argmax, background, foreground, mask_pyramid, resize
 from .multi_similarity import encode_block, similarity_map
+from .presence import presence_map, presence_score, presence_vectors
 from .prior_mask import encode_prior, prior_mask
 from .prototype import masked_average
 from .reduction import concat_stages, reduction
@@ -24,6 +25,9 @@ __all__ = [
     'gram_matrix',
     'mask_pyramid',
     'masked_average',
+    'presence_map',
+    'presence_score',
+    'presence_vectors',
     'prior_mask',
     'reduction',
     'resize',

@@ -19,6 +19,7 @@ from ..decode_heads import BaseMetaHead, MetaOutput
 from ..layers import agree_with_argmax, resize
 from .feature_cache import FeatureCache
 from .feature_extraction import FeatureExtraction
+from .presence import has_presence, keep_last_stage, presence_maps
 from .sliding import check_test_cfg, slide
 
 
@@ -175,14 +176,15 @@ class FewShotSegmentor(FeatureExtraction, BaseSegmentor):
             bank (SupportBank): Of the same B episodes, or of one episode that serves all queries.
 
         Returns:
-            dict[str, Tensor]: ``final`` (B, 2, h, w), what :meth:`scores` adds, and one entry for each comparison head
-            in the bank.
+            dict[str, Tensor]: ``final`` (B, 2, h, w), what :meth:`scores` adds, one entry for each comparison head in
+            the bank, and ``presence`` (B, 1, h, w) where :func:`with_presence` made the bank.
         """
-        query = features if isinstance(features, EncodedQuery) else self.encode_query(features)
+        query = features if isinstance(features, EncodedQuery) else self._encode_for(features, [bank])
         bank = self.finish(bank).expand(query.batch_size)
         scores = self.scores(self._run_head('meta', query, bank), query)
         compared = [] if self.training else [name for name in self.comparison_heads if bank.part(name).tensors]
-        return scores | {name: self._run_head(name, query, bank).logits.float() for name in compared}
+        scores |= {name: self._run_head(name, query, bank).logits.float() for name in compared}
+        return scores | presence_maps(query, bank)
 
     def segment_images(
         self,
@@ -198,7 +200,7 @@ class FewShotSegmentor(FeatureExtraction, BaseSegmentor):
         """
 
         def segment(window: Tensor, padded: Tensor | None) -> list[dict[str, Tensor]]:
-            query = self.encode_query(self.extract_feat(window, padded, episode_seed))
+            query = self._encode_for(self.extract_feat(window, padded, episode_seed), banks)
             return [self.segment(query, bank) for bank in banks]
 
         if self.training or self.test_cfg['mode'] == 'whole':
@@ -293,6 +295,11 @@ class FewShotSegmentor(FeatureExtraction, BaseSegmentor):
         seed = inputs.get('episode_seed')
         bank = self.encode_support(inputs['support'], inputs['support_mask'], seed)
         return self.segment_images(inputs['query'], [bank], inputs.get('query_padding'), seed)[0]
+
+    def _encode_for(self, features: BackboneFeatures, banks: Sequence[SupportBank]) -> EncodedQuery:
+        """The queries with all that one of the banks asks for."""
+        query = self.encode_query(features)
+        return keep_last_stage(query, features) if any(map(has_presence, banks)) else query
 
     def _run_head(self, name: str, query: EncodedQuery, bank: SupportBank) -> MetaOutput:
         with self._head_precision(query.device):
