@@ -214,6 +214,8 @@ def enable_resume(cfg: Config) -> None:
         _warn(f'--resume: no checkpoint in {cfg.work_dir} yet, training starts at the beginning.')
     else:
         cfg.load_from = str(checkpoint)
+        if cfg.get('randomness', {}).get('seed') is None:  # drawn when that run began; its data order follows from it
+            cfg.randomness = dict(cfg.get('randomness', {}), seed=read_checkpoint(checkpoint)['meta'].get('seed'))
 
 
 def find_last_checkpoint(work_dir: str | Path) -> Path | None:

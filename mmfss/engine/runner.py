@@ -1,5 +1,5 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
-"""mmengine's runner, which also tests methods that have no checkpoint."""
+"""mmengine's runner, whose trainings go on exactly, and which also tests methods that have no checkpoint."""
 
 from mmengine.device import get_device
 from mmengine.runner import BaseLoop, Runner
@@ -7,16 +7,27 @@ from torch import nn
 
 from mmfss.registry import RUNNERS
 
+from .repeatable_draws import IterationSeedHook, repeatable
 from .weightless import check_needs_no_checkpoint, has_learned_weights
 
 
 @RUNNERS.register_module()
 class FewShotRunner(Runner):
-    """mmengine's Runner with two additions for methods that learn nothing.
+    """mmengine's Runner with repeatable random draws, and with two additions for methods that learn nothing.
+
+    What a training draws follows from its seed and from how far it is (:mod:`mmfss.engine.repeatable_draws`), so that
+    it ends in the same weights whether it was interrupted or not.
 
     A test without a checkpoint runs on what the model's ``init_weights`` loads, or is refused; mmengine would test
     random weights. And a model without gradients is not wrapped for data-parallel training, which PyTorch refuses.
     """
+
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """As mmengine's, with random draws that do not depend on when the process was started."""
+        if isinstance(self._train_dataloader, dict):
+            self._train_dataloader = repeatable(self._train_dataloader, self.seed)
+        self.register_hook(IterationSeedHook())
+        return super().build_train_loop(loop)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """As mmengine's; a model without learned weights is only moved to its device."""
