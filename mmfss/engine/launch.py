@@ -25,6 +25,7 @@ from mmfss.utils.weights import read_checkpoint
 
 from .cpu_memory import keep_freed_memory
 from .runner import FewShotRunner
+from .subprocesses import end_with_parent
 
 
 def init_launcher(cfg: Config, launcher: str) -> None:
@@ -45,6 +46,8 @@ def init_launcher(cfg: Config, launcher: str) -> None:
     """
     cfg.launcher = launcher
     if launcher != 'none':
+        if launcher == 'pytorch':
+            end_with_parent()  # torchrun that is killed ends nobody
         _init_group(cfg, launcher)
     spread_batch(cfg, get_world_size())
 
