@@ -33,7 +33,7 @@ from mmfss.engine.weightless import NO_CHECKPOINT, learns
 from mmfss.evaluation.report import read_report
 from mmfss.utils.checkpoint_files import add_trust_option
 from mmfss.utils.configs import config_name, resolve_config
-from mmfss.utils.files import atomic_write_json, atomic_write_text
+from mmfss.utils.files import atomic_write_json, atomic_write_text, check_writable
 from mmfss.utils.plain_errors import plain_errors
 
 _TOOLS = Path(__file__).resolve().parent
@@ -234,6 +234,7 @@ def main(argv: list[str] | None = None) -> None:
     out = Path(args.work_root) / 'cross_validation' / args.name
     reports = {variant: {} for variant in args.variants}
     try:
+        check_writable(out)
         out.mkdir(parents=True, exist_ok=True)
         folds = [Fold(number, args, out) for number in args.folds]
         progress = StepProgress([step for fold in folds for step in fold.steps()])

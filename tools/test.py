@@ -10,6 +10,7 @@ from mmfss.engine.cli import add_episode_options, add_run_options, apply_episode
 from mmfss.engine.launch import build_runner, init_launcher
 from mmfss.engine.model_loading import load_model
 from mmfss.engine.weightless import without_checkpoint
+from mmfss.utils.files import check_writable
 from mmfss.utils.plain_errors import plain_errors
 from mmfss.utils.weights import is_missing
 
@@ -68,6 +69,8 @@ def main() -> None:
     args = parser.parse_args()
     cfg = load_config(args, parser)
     apply_test_options(cfg, args, parser)
+    for folder in filter(None, (cfg.work_dir, args.out, args.show_dir)):
+        check_writable(folder)
     init_launcher(cfg, args.launcher)
     build_runner(cfg).test()
 

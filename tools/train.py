@@ -3,6 +3,7 @@
 """Train a few-shot segmentor: stage 1 (the base learner) when it is missing, then stage 2."""
 
 import argparse
+from pathlib import Path
 
 from mmengine.config import Config
 
@@ -10,6 +11,7 @@ from mmfss.engine.cli import add_run_options, add_shots_option, load_config
 from mmfss.engine.launch import build_runner, check_precision, enable_amp, enable_resume, init_launcher
 from mmfss.engine.stages import ensure_base_learner
 from mmfss.engine.weightless import NO_CHECKPOINT, learns
+from mmfss.utils.files import check_writable
 from mmfss.utils.plain_errors import plain_errors
 from mmfss.utils.weights import is_missing, read_checkpoint
 
@@ -52,6 +54,9 @@ def main() -> None:
     if args.amp:
         enable_amp(cfg)
     check_precision(cfg)
+    check_writable(cfg.work_dir)
+    if cfg.get('base_learner') is not None and is_missing(cfg.base_learner.checkpoint):
+        check_writable(Path(cfg.base_learner.checkpoint).parent)
     init_launcher(cfg, args.launcher)
     if cfg.get('load_from'):
         if is_missing(cfg.load_from):

@@ -38,8 +38,11 @@ log_processor = dict(type='LogProcessor', by_epoch=True, window_size=20)
 log_level = 'INFO'
 
 env_cfg = dict(
-    cudnn_benchmark=True, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0), dist_cfg=dict(backend='nccl')
-)  # machines without a GPU get gloo by themselves
+    cudnn_benchmark=True,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    # Machines without a GPU get gloo by themselves. A process that answers no more for so many seconds ends the run.
+    dist_cfg=dict(backend='nccl', timeout=600),
+)
 
 # Ranks draw different augmentations; weights and sampling order are the same on all.
 randomness = dict(seed=0, diff_rank_seed=True)

@@ -17,7 +17,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from mmfss.datasets.transforms import CorruptFileError
-from mmfss.utils.files import atomic_open, atomic_path, atomic_write, explain_write_error
+from mmfss.utils.files import atomic_open, atomic_path, atomic_write, check_writable, explain_write_error
 
 from .queries import Query, Video
 from .results import SegmentationResult, palette
@@ -71,8 +71,9 @@ class ResultWriter:
         """Make the folder, before long work starts.
 
         Raises:
-            OSError: When it cannot be made.
+            OSError: When it cannot be made or written.
         """
+        check_writable(self.root)
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -1,7 +1,7 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """How training episodes are drawn: each time again, from NumPy's global random state.
 
-mmengine seeds it in each worker. Evaluation episodes are fixed instead: see protocols.py.
+It is seeded for each item (mmfss/engine/repeatable_draws.py). Evaluation episodes are fixed instead: see protocols.py.
 """
 
 import logging

@@ -25,6 +25,7 @@ from mmfss.utils.weights import read_checkpoint
 
 from .cpu_memory import keep_freed_memory
 from .runner import FewShotRunner
+from .subprocesses import end_with_parent
 
 
 def init_launcher(cfg: Config, launcher: str) -> None:
@@ -45,6 +46,8 @@ def init_launcher(cfg: Config, launcher: str) -> None:
     """
     cfg.launcher = launcher
     if launcher != 'none':
+        if launcher == 'pytorch':
+            end_with_parent()  # torchrun that is killed ends nobody
         _init_group(cfg, launcher)
     spread_batch(cfg, get_world_size())
 
@@ -214,6 +217,8 @@ def enable_resume(cfg: Config) -> None:
         _warn(f'--resume: no checkpoint in {cfg.work_dir} yet, training starts at the beginning.')
     else:
         cfg.load_from = str(checkpoint)
+        if cfg.get('randomness', {}).get('seed') is None:  # drawn when that run began; its data order follows from it
+            cfg.randomness = dict(cfg.get('randomness', {}), seed=read_checkpoint(checkpoint)['meta'].get('seed'))
 
 
 def find_last_checkpoint(work_dir: str | Path) -> Path | None:

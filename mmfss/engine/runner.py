@@ -1,22 +1,65 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
-"""mmengine's runner, which also tests methods that have no checkpoint."""
+"""mmengine's runner, whose trainings go on exactly, and which also tests methods that have no checkpoint."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from mmengine.device import get_device
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from mmfss.registry import RUNNERS
+from mmfss.utils.files import AGAIN, RESUME, explain_write_error
 
+from .repeatable_draws import IterationSeedHook, repeatable
 from .weightless import check_needs_no_checkpoint, has_learned_weights
+
+
+@contextmanager
+def _names_work_dir(work_dir: str, cure: str) -> Iterator[None]:
+    """A full disk gives an error without a name to whoever writes to an open file, as loggers do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or error.filename is not None:
+            raise
+        folder = Path(work_dir)
+        raise OSError(error.errno, explain_write_error(error, folder / 'log', cure), str(folder)) from error
 
 
 @RUNNERS.register_module()
 class FewShotRunner(Runner):
-    """mmengine's Runner with two additions for methods that learn nothing.
+    """mmengine's Runner with repeatable random draws, and with two additions for methods that learn nothing.
+
+    What a training draws follows from its seed and from how far it is (:mod:`mmfss.engine.repeatable_draws`), so that
+    it ends in the same weights whether it was interrupted or not.
 
     A test without a checkpoint runs on what the model's ``init_weights`` loads, or is refused; mmengine would test
     random weights. And a model without gradients is not wrapped for data-parallel training, which PyTorch refuses.
     """
+
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """As mmengine's, with random draws that do not depend on when the process was started."""
+        if isinstance(self._train_dataloader, dict):
+            self._train_dataloader = repeatable(self._train_dataloader, self.seed)
+        self.register_hook(IterationSeedHook())
+        return super().build_train_loop(loop)
+
+    def train(self) -> nn.Module:
+        """As mmengine's.
+
+        Raises:
+            OSError: When a log or another file in the work dir cannot be written; names the folder and the space left.
+        """
+        with _names_work_dir(self.work_dir, RESUME):
+            return super().train()
+
+    def test(self) -> dict:
+        """As mmengine's; errors as of :meth:`train`."""
+        with _names_work_dir(self.work_dir, AGAIN):
+            return super().test()
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """As mmengine's; a model without learned weights is only moved to its device."""

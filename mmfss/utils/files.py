@@ -5,6 +5,7 @@ Every writer of mmfss goes through here: a hidden file in the same folder takes 
 file is either the old one or the whole new one.
 """
 
+import errno
 import io
 import json
 import os
@@ -100,6 +101,34 @@ def atomic_torch_save(value: object, path: str | Path, cure: str = AGAIN) -> Non
     buffer = io.BytesIO()  # torch reports a full disk as a RuntimeError of its own when it writes the file itself
     torch.save(value, buffer)
     atomic_write(buffer.getvalue(), path, cure)
+
+
+def check_writable(folder: str | Path) -> None:
+    """Refuse a folder for results that cannot be written, before long work; a missing one is not made.
+
+    A file of a few bytes is written and removed: rights say nothing to root, nor about a read-only or full disk.
+
+    Args:
+        folder (str | Path): It, or the nearest folder above that is there, is tried.
+
+    Raises:
+        OSError: When it cannot be written; names the folder and the bytes free.
+    """
+    folder = Path(folder)
+    place = next(path for path in (folder, *folder.absolute().parents) if path.exists() or path.is_symlink())
+    try:
+        if not place.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        probe = place / f'.probe.{os.getpid()}.half'
+        try:
+            probe.write_bytes(b'mmfss')
+        finally:
+            with suppress(OSError):
+                probe.unlink(missing_ok=True)
+    except OSError as error:
+        free = shutil.disk_usage(place).free / 2**20
+        message = f'it cannot be written ({error.strerror}: {place}; {free:.1f} MiB free). Choose another folder'
+        raise OSError(error.errno, message, str(folder)) from error
 
 
 def file_stem(path: str | Path) -> str:

@@ -8,6 +8,7 @@ bug.
 
 import builtins
 import linecache
+import os
 import re
 import sys
 import traceback
@@ -17,6 +18,8 @@ from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _OURS = (_PACKAGE, *(_PACKAGE.parent / name for name in ('tools', 'demo')))
+# What gloo and NCCL say when another process of the run is gone or silent.
+_PEER = re.compile(r'gloo|NCCL|ProcessGroup|TCPStore|[Cc]onnection (?:closed|reset) by|Broken pipe|Timed out waiting')
 _WORKER = re.compile(r'Caught \w+ in (?:DataLoader worker|pin memory thread)')
 
 
@@ -52,6 +55,8 @@ def expected_message(error: BaseException) -> str | None:
     seen = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
+        if (words := _of_group(error)) is not None:
+            return words
         if _WORKER.match(str(error)):
             return _of_worker(str(error))
         if isinstance(error, OSError) and not isinstance(error, (ConnectionError, TimeoutError)):
@@ -60,6 +65,22 @@ def expected_message(error: BaseException) -> str | None:
             return _words(error)
         error = error.__cause__ or error.__context__
     return None
+
+
+def _of_group(error: BaseException) -> str | None:
+    """What it means when a collective operation of torch.distributed fails."""
+    frames = traceback.extract_tb(error.__traceback__)
+    collective = any('/torch/distributed/' in frame.filename.replace('\\', '/') for frame in frames)
+    if not collective and 'gloo/' not in str(error):
+        return None
+    if not isinstance(error, RuntimeError) or not _PEER.search(str(error)):
+        return None
+    said = str(error).strip().splitlines()[0]
+    return (
+        f'process {os.environ.get("RANK", "0")} lost another process of this run, which has died or answers no more '
+        f'({said}). Its own message, or the list of torchrun below, says why; how long a silent one is waited for is '
+        'env_cfg.dist_cfg.timeout (seconds). Go on with --resume'
+    )
 
 
 def _words(error: BaseException) -> str:

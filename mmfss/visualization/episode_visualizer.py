@@ -9,7 +9,7 @@ from mmengine.visualization import Visualizer
 from mmfss.evaluation.functional import confusion, foreground_iou
 from mmfss.registry import VISUALIZERS
 from mmfss.structures import prediction_key
-from mmfss.utils.files import file_stem
+from mmfss.utils.files import atomic_open, file_stem
 
 from .sheet import GIVEN, PREDICTED, Panel, compose_sheet, overlay_index_map, overlay_mask
 
@@ -128,7 +128,7 @@ class EpisodeVisualizer(Visualizer):
         if out_file is not None:
             encoded, data = cv2.imencode('.png', sheet[..., ::-1])
             assert encoded
-            with open(out_file, 'wb') as file:  # cv2.imwrite only returns False when the disk is full
+            with atomic_open(out_file, sync=False) as file:  # cv2.imwrite only returns False when the disk is full
                 file.write(data.tobytes())
         else:
             self.add_image(name, sheet, step)

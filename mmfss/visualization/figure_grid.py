@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image, ImageDraw
 
-from mmfss.utils.files import atomic_write
+from mmfss.utils.files import atomic_write, check_writable
 
 from .sheet import GREY, INK, Panel, _font, resize_to_height, tile
 
@@ -117,10 +117,12 @@ def check_figure_path(path: str | Path) -> Path:
 
     Raises:
         ValueError: When the suffix is another, or the path is a folder.
+        OSError: When its folder cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES or path.is_dir():
         raise ValueError(f'{path} is no figure file: its name must end with one of {", ".join(SUFFIXES)}')
+    check_writable(path.parent)
     return path
 
 

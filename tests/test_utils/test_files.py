@@ -16,6 +16,7 @@ from mmfss.utils.files import (
     atomic_torch_save,
     atomic_write,
     atomic_write_json,
+    check_writable,
     remove_leftovers,
 )
 
@@ -110,3 +111,19 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     (tmp_path / 'epoch_1.pth').write_bytes(b'whole')
     remove_leftovers(tmp_path)
     assert os.listdir(tmp_path) == ['epoch_1.pth']
+
+
+def test_a_folder_that_cannot_be_written_is_refused_and_none_is_made(tmp_path, monkeypatch):
+    check_writable(tmp_path / 'new' / 'runs')
+    assert not list(tmp_path.iterdir())
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(OSError, match=r'Not a directory: .*file; .* MiB free\). Choose another folder'):
+        check_writable(tmp_path / 'file' / 'runs')
+
+    def fail(*args):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr('pathlib.Path.write_bytes', fail)
+    with pytest.raises(OSError, match=r'Read-only file system: .*runs') as found:
+        check_writable(tmp_path / 'runs')
+    assert found.value.errno == errno.EROFS

@@ -92,3 +92,16 @@ def test_every_tool_has_the_rule():
     root = Path(__file__).parents[2] / 'tools'
     for path in root.rglob('*.py'):
         assert f"@plain_errors('{path.stem}')\ndef main(" in path.read_text(), path
+
+
+def test_a_lost_process_is_told_from_a_pipe_of_our_own(monkeypatch):
+    monkeypatch.setenv('RANK', '3')
+
+    def fail(words):
+        raise RuntimeError(words)
+
+    lost = '[../third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:1234'
+    message = expected_message(caught(lambda: fail(lost)))
+    assert message.startswith('process 3 lost another process') and 'env_cfg.dist_cfg.timeout' in message
+    assert lost in message and '--resume' in message
+    assert expected_message(caught(lambda: fail('Broken pipe'))) is None

@@ -23,6 +23,7 @@ from mmfss.datasets import EpisodicDataset
 from mmfss.engine.cli import add_run_options, add_shots_option, load_config
 from mmfss.registry import DATASETS
 from mmfss.utils.configs import type_name
+from mmfss.utils.files import atomic_open, check_writable
 from mmfss.utils.plain_errors import plain_errors
 from mmfss.visualization import EpisodeVisualizer
 from mmfss.visualization.contact_sheet import contact_sheet, draw_item
@@ -59,6 +60,7 @@ def parse_args(argv: list[str] | None = None) -> tuple[argparse.Namespace, argpa
 
 def browse(dataset: EpisodicDataset, args: argparse.Namespace, name: str) -> list[Path]:
     """Write the pages of one data set; returns their paths."""
+    check_writable(args.out)
     visualizer = EpisodeVisualizer(f'browse_{name}', outputs=('base',), height=args.height)
     visualizer.dataset_meta = dataset.metainfo
     np.random.seed(args.seed)
@@ -69,7 +71,8 @@ def browse(dataset: EpisodicDataset, args: argparse.Namespace, name: str) -> lis
     paths = []
     for page, start in enumerate(range(0, len(sheets), args.page)):
         paths.append(args.out / f'{name}_{page}.png')
-        Image.fromarray(contact_sheet(sheets[start : start + args.page], args.columns)).save(paths[-1])
+        with atomic_open(paths[-1]) as stream:
+            Image.fromarray(contact_sheet(sheets[start : start + args.page], args.columns)).save(stream, 'PNG')
     return paths
 
 

@@ -14,6 +14,7 @@ import argparse
 import sys
 
 from mmfss.evaluation import read_report
+from mmfss.utils.files import atomic_write_text
 from mmfss.utils.plain_errors import plain_errors
 
 CONTROL_ROW = 'all-foreground'
@@ -173,8 +174,7 @@ def main(argv: list[str] | None = None) -> int:
     text = f'{caption(reports)}\n\n{table}\n'
     print(text, end='')
     if args.out:
-        with open(args.out, 'w', encoding='utf-8') as file:
-            file.write(text)
+        atomic_write_text(text, args.out)
     return 0
 
 

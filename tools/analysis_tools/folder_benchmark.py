@@ -26,7 +26,7 @@ from mmfss.datasets.listings import list_pairs, say_unused
 from mmfss.datasets.mask_files import bright_values, read_mask
 from mmfss.evaluation.functional import confusion, fb_iou, foreground_iou
 from mmfss.utils.checkpoint_files import add_trust_option
-from mmfss.utils.files import atomic_write
+from mmfss.utils.files import atomic_write, check_writable
 from mmfss.utils.plain_errors import plain_errors
 
 CURE = 'Free some space or choose another --out'
@@ -203,6 +203,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     try:
+        check_writable(args.out)
         classes, unused = find_pairs(args.data_root, args.image_suffix, args.mask_suffix)
         left = f'; not used: {say_unused(unused)}' if unused else ''
         print(f'{args.data_root}: {sum(map(len, classes.values()))} images of {len(classes)} classes{left}', flush=True)

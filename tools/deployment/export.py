@@ -36,7 +36,7 @@ from mmfss.deployment.check import Runner, reference
 from mmfss.deployment.description import geometry
 from mmfss.deployment.programs import ENCODER, SEGMENTER
 from mmfss.engine.cli import add_run_options, load_config
-from mmfss.utils.files import atomic_write
+from mmfss.utils.files import atomic_write, check_writable
 from mmfss.utils.plain_errors import plain_errors
 
 SUFFIX = dict(onnx='.onnx', torch_export='.pt2')
@@ -141,6 +141,7 @@ def benchmark(exported: tuple, model, shots: int | None, size: int, form: str) -
 def export(args: argparse.Namespace, parser: argparse.ArgumentParser) -> bool:
     """Export and check; whether the check passed."""
     cfg = load_config(args, parser)
+    check_writable(args.out)
     model = build_model(cfg, args.checkpoint, 'cpu')
     learnt = model.decode_head.fixed_shots
     if learnt and args.shots not in (None, learnt):

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from mmfss.datasets.listings import read_lines
 from mmfss.datasets.synthetic.writer import voc_palette
-from mmfss.utils.files import atomic_path, atomic_write_text, remove_leftovers
+from mmfss.utils.files import atomic_path, atomic_write_text, check_writable, remove_leftovers
 from mmfss.utils.workers import WorkerDied, run_in_workers
 
 DISK_RESERVE = 64 * 2**20  # bytes that stay free
@@ -35,7 +35,9 @@ def need_space(folder: Path, needed: int) -> None:
 
     Raises:
         PreparationError: When there is too little space; the message names folder, free and needed space.
+        OSError: When the folder cannot be written.
     """
+    check_writable(folder)
     place = next(p for p in (folder, *folder.absolute().parents) if p.is_dir())
     free = shutil.disk_usage(place).free
     if free < needed + DISK_RESERVE:

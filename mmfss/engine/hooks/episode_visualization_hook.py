@@ -13,7 +13,7 @@ from mmengine.visualization import Visualizer
 
 from mmfss.datasets.image_files import read_rgb
 from mmfss.registry import HOOKS
-from mmfss.utils.files import file_stem
+from mmfss.utils.files import check_writable, file_stem
 from mmfss.visualization.contact_sheet import to_rgb
 from mmfss.visualization.episode_visualizer import EpisodeVisualizer, episode_iou
 
@@ -70,6 +70,7 @@ class EpisodeVisualizationHook(Hook):
     def before_test(self, runner: Runner) -> None:
         """Refuse an unusable folder or visualizer before the test, not after it."""
         if self.show_dir is not None:
+            check_writable(self.show_dir)
             os.makedirs(self.show_dir, exist_ok=True)
         if self.show_dir is not None or self.show:
             self._visualizer(runner)

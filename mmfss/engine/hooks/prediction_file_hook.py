@@ -10,6 +10,7 @@ from mmengine.structures import BaseDataElement
 from PIL import Image
 
 from mmfss.registry import HOOKS
+from mmfss.utils.files import atomic_open, check_writable
 
 
 @HOOKS.register_module()
@@ -27,7 +28,12 @@ class PredictionFileHook(Hook):
         self.out_dir = Path(out_dir)
 
     def before_test(self, runner) -> None:
-        """Make the folder before the work, so that a wrong path shows at once."""
+        """Make the folder before the work, so that a wrong path shows at once.
+
+        Raises:
+            OSError: When it cannot be written.
+        """
+        check_writable(self.out_dir)
         self.out_dir.mkdir(parents=True, exist_ok=True)
 
     def after_test_iter(
@@ -40,10 +46,14 @@ class PredictionFileHook(Hook):
             batch_idx (int): Index of the batch.
             data_batch (dict | None): The batch.
             outputs (Sequence[BaseDataElement]): Query samples with ``pred_sem_seg`` (1, h, w).
+
+        Raises:
+            OSError: When a file cannot be written; names it.
         """
         for sample in outputs or ():
             mask = sample.pred_sem_seg.data[0].cpu().numpy().astype(np.uint8)  # (h, w)
             name = (
                 f'run{sample.run}_ep{int(sample.episode):04d}_class{sample.class_id}_{Path(sample.img_path).stem}.png'
             )
-            Image.fromarray(mask).save(self.out_dir / name)
+            with atomic_open(self.out_dir / name, sync=False) as stream:
+                Image.fromarray(mask).save(stream, 'PNG')

@@ -6,10 +6,13 @@ from pathlib import Path
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 
 from mmfss.registry import HOOKS
 from mmfss.utils.checkpoint_meta import plain_values
 from mmfss.utils.files import atomic_write, remove_leftovers
+
+_VALIDATED = 'validated_iter'  # in the message hub: iterations done before the last validation
 
 
 class _PatientBackend:
@@ -49,6 +52,21 @@ class _PatientBackend:
         self._folders.clear()
 
 
+def _unvalidated(runner) -> bool:
+    """Whether a run goes on from a checkpoint after which a validation is due that it does not know of."""
+    loop = runner.train_loop
+    if runner.iter == 0 or runner.val_loop is None or runner.message_hub.get_info(_VALIDATED) == runner.iter:
+        return False
+    if isinstance(loop, EpochBasedTrainLoop):
+        done, last = loop.epoch, loop.max_epochs
+    elif isinstance(loop, IterBasedTrainLoop):
+        done, last = loop.iter, loop.max_iters
+    else:
+        return False
+    loop._decide_current_val_interval()
+    return done >= loop.val_begin and (done % loop.val_interval == 0 or done == last)
+
+
 @HOOKS.register_module()
 class SafeCheckpointHook(CheckpointHook):
     """MMEngine's ``CheckpointHook``, made safe against full disks and kills.
@@ -57,6 +75,9 @@ class SafeCheckpointHook(CheckpointHook):
     formerly best checkpoint is removed only after its successor is on disk. When a save fails the
     run stops with an error that names the path and the free space, and ``--resume`` goes on from
     the last complete checkpoint.
+
+    MMEngine saves an epoch's checkpoint before it validates the epoch. A run that was stopped in between would never
+    measure that epoch, and might take another one for the best; here it is measured when the run goes on.
 
     Args:
         **kwargs: Those of :class:`mmengine.hooks.CheckpointHook`. ``backend_args`` defaults to the
@@ -74,6 +95,14 @@ class SafeCheckpointHook(CheckpointHook):
         self.file_backend = _PatientBackend(self.file_backend)
         if is_main_process():
             remove_leftovers(Path(runner.work_dir))  # of a run that was killed while saving
+        if _unvalidated(runner):
+            runner.logger.info(f'The validation after iteration {runner.iter} was not finished: it is run now.')
+            runner.val_loop.run()
+
+    def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
+        """As MMEngine's; the checkpoint that is saved with a new best score knows that it was validated."""
+        runner.message_hub.update_info(_VALIDATED, runner.iter)
+        super().after_val_epoch(runner, metrics)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Keep plain values only beside the weights: a data set may describe itself with objects of its own."""
