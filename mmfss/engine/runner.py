@@ -2,21 +2,34 @@
 """mmengine's runner, which also tests methods that have no checkpoint."""
 
 from mmengine.device import get_device
+from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from mmfss.registry import RUNNERS
 
+from .batch_size import accumulated_batches
 from .weightless import check_needs_no_checkpoint, has_learned_weights
 
 
 @RUNNERS.register_module()
 class FewShotRunner(Runner):
-    """mmengine's Runner with two additions for methods that learn nothing.
+    """mmengine's Runner with two additions for methods that learn nothing, and one for accumulated gradients.
 
     A test without a checkpoint runs on what the model's ``init_weights`` loads, or is refused; mmengine would test
     random weights. And a model without gradients is not wrapped for data-parallel training, which PyTorch refuses.
+    ``auto_scale_lr`` goes by what a step of the optimiser sees: mmengine leaves the accumulated batches out.
     """
+
+    def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
+        """As mmengine's, with the batch size of a step: processes x accumulated batches x batch size."""
+        batches = accumulated_batches(self.cfg)
+        if batches > 1 and auto_scale_lr and auto_scale_lr.get('enable') and 'base_batch_size' in auto_scale_lr:
+            self.logger.info(
+                f'The gradients of {batches} batches are accumulated: base_batch_size counts a {batches}th.'
+            )
+            auto_scale_lr = dict(auto_scale_lr, base_batch_size=auto_scale_lr['base_batch_size'] / batches)
+        super().scale_lr(optim_wrapper, auto_scale_lr)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """As mmengine's; a model without learned weights is only moved to its device."""

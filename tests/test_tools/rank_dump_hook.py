@@ -8,6 +8,8 @@ from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
+from torch import nn
+
 from mmfss.registry import HOOKS
 
 
@@ -24,3 +26,13 @@ class RankDumpHook(Hook):
     def after_train(self, runner):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         torch.save(dict(seen=self.seen, weights=model.state_dict()), Path(runner.work_dir) / f'rank{get_rank()}.pth')
+
+
+@HOOKS.register_module()
+class NoDropoutHook(Hook):
+    """Switches dropout off: its draws would depend on how a step is divided into batches."""
+
+    def before_train(self, runner):
+        for module in runner.model.modules():
+            if isinstance(module, nn.modules.dropout._DropoutNd):
+                module.p = 0.0
