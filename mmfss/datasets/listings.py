@@ -78,14 +78,16 @@ def list_folder(folder: str | os.PathLike, suffixes: dict[str, str]) -> Listing:
     """
     listing = Listing({kind: {} for kind in suffixes})
     kinds = sorted(suffixes, key=lambda kind: -len(suffixes[kind]))
-    for name in sorted(os.listdir(folder), key=natural_order):
-        path = os.path.join(folder, name)
+    with os.scandir(folder) as found:  # knows what is a file without asking for each of them
+        entries = sorted(found, key=lambda entry: natural_order(entry.name))
+    for entry in entries:
+        name = entry.name
         if is_hidden(name):
             listing.unused[HIDDEN].append(name)
-        elif os.path.isdir(path):
+        elif entry.is_dir():
             listing.unused['folders'].append(name)
-        elif not os.path.isfile(path):
-            listing.unused['dead links' if os.path.islink(path) else 'no plain files'].append(name)
+        elif not entry.is_file():
+            listing.unused['dead links' if entry.is_symlink() else 'no plain files'].append(name)
         else:
             stems = ((kind, stem_of(name, suffixes[kind])) for kind in kinds)
             kind, stem = next(((kind, stem) for kind, stem in stems if stem is not None), (None, None))

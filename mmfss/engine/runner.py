@@ -25,9 +25,7 @@ class FewShotRunner(Runner):
         """As mmengine's, with the batch size of a step: processes x accumulated batches x batch size."""
         batches = accumulated_batches(self.cfg)
         if batches > 1 and auto_scale_lr and auto_scale_lr.get('enable') and 'base_batch_size' in auto_scale_lr:
-            self.logger.info(
-                f'The gradients of {batches} batches are accumulated: base_batch_size counts a {batches}th.'
-            )
+            self.logger.info(f'Gradients of {batches} batches make a step: base_batch_size is divided by {batches}.')
             auto_scale_lr = dict(auto_scale_lr, base_batch_size=auto_scale_lr['base_batch_size'] / batches)
         super().scale_lr(optim_wrapper, auto_scale_lr)
 

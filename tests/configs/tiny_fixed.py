@@ -1,4 +1,4 @@
-# tiny_ranks.py on fixed training episodes and without dropout, so that only the division of a step into batches differs.
+# tiny_ranks.py on fixed training episodes and without dropout: only the division of a step into batches differs.
 _base_ = './tiny_ranks.py'
 
 custom_hooks = [dict(type='RankDumpHook'), dict(type='NoDropoutHook')]

@@ -113,7 +113,7 @@ def test_accumulated_batches_equal_the_whole_batch(wrapper, tmp_path):
 
 @pytest.mark.parametrize('batches', [1, 2, 4])
 def test_the_schedule_of_accumulated_batches(batches, tmp_path):
-    """mmengine's PolyLR is 0 at the last batch, so that a step of n batches is at k n of N n - 1, instead of k of N - 1."""
+    """mmengine's PolyLR is 0 at the last batch: step k of N is at batch k n of N n - 1."""
     poly = dict(type='PolyLR', power=0.9, begin=0, end=6, by_epoch=True, convert_to_iter_based=True)
     _, rates = train(tmp_path, batches, poly)
     last = 6 * batches - 1

@@ -2,7 +2,7 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """Measure what the lists of a large data set cost: start-up time, memory of the process and of each data worker.
 
-    python tools/analysis_tools/index_benchmark.py                              # 1,000 and 120,000 images, as many as COCO
+    python tools/analysis_tools/index_benchmark.py            # 1,000 and 120,000 images
     python tools/analysis_tools/index_benchmark.py --images 1200000 --workers 8 --json index.json
 
 Needs no data: it writes a data set in COCO's layout with COCO's class frequencies, whose files are hard links to a few

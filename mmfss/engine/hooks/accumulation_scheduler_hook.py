@@ -19,7 +19,7 @@ class AccumulationSchedulerHook(ParamSchedulerHook):
     """
 
     def after_train_iter(self, runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None) -> None:
-        """Catch up after the last batch of a step; what was done follows from the iteration alone, also after a resume."""
+        """Catch up after the last batch of a step; the iteration alone says which is the last, after a resume too."""
         batches = accumulated_batches(runner.cfg)
         if (runner.iter + 1) % batches == 0:
             for _ in range(batches):
