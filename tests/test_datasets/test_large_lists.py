@@ -42,9 +42,7 @@ def test_linked_files_are_a_data_set_with_the_frequencies_of_coco(linked):
 def test_an_image_costs_a_worker_less_than_200_bytes(linked, phase):
     """With spawn each worker gets a pickled copy, which held a description of every image before."""
     dataset = episodes(linked, phase=phase, exclude_novel=False)
-    half = episodes(linked, phase=phase, exclude_novel=False, indices=10)
     assert len(dataset) > 2000
-    assert len(pickle.dumps(dataset)) - len(pickle.dumps(half)) < 60 * len(dataset)
     assert len(pickle.dumps(dataset)) < 200 * IMAGES
 
 

@@ -71,7 +71,7 @@ def _image(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     """(H, W, 3) uint8: noise of three scales, so that JPEG finds as much to keep as in a photo."""
     height, width = size
     layers = [
-        cv2.resize(rng.normal(0, strength, (height // step, width // step, 3)), (width, height))
+        cv2.resize(rng.normal(0, strength, (max(1, height // step), max(1, width // step), 3)), (width, height))
         for step, strength in ((64, 60), (8, 15), (1, 12))
     ]
     return np.clip(128 + sum(layers), 0, 255).astype(np.uint8)
