@@ -4,7 +4,8 @@ default_scope = 'mmfss'
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=True),
-    param_scheduler=dict(type='ParamSchedulerHook'),
+    # The learning rate of a step is the same whether its gradients are accumulated or not.
+    param_scheduler=dict(type='AccumulationSchedulerHook'),
     # The two latest and the best checkpoint; a full disk destroys neither.
     checkpoint=dict(
         type='SafeCheckpointHook', by_epoch=True, interval=1, max_keep_ckpts=2, save_best='mIoU', rule='greater'

@@ -74,7 +74,7 @@ class DividedFolderDataset(FolderFewShotDataset):
         """Every image of every class, and which of them are for training."""
         data = super().load_data_list()
         if isinstance(self.train_images, str):
-            known = set(self._names.tolist())
+            known = set(self._names)
             # A list may hold suffixes too.
             self._listed = [n if n in known else stem_of(n, self.img_suffix) or n for n in self._listed]
             twice = next((n for place, n in enumerate(self._listed) if n in self._listed[:place]), None)
@@ -86,7 +86,7 @@ class DividedFolderDataset(FolderFewShotDataset):
                     f'{len(unknown)} of {len(self._listed)} training images of {self._list} are not in '
                     f'{self.data_root}, the first is {unknown[0]} (*{self.img_suffix}).'
                 )
-            self._for_training = np.isin(self._names, self._listed)  # (N,)
+            self._for_training = np.isin(list(self._names), self._listed)  # (N,)
         else:
             classes, first = np.unique(self._position_class, return_index=True)
             rank = np.arange(len(data)) - first[np.searchsorted(classes, self._position_class)]  # within its class

@@ -21,6 +21,7 @@ from .fold_classes import FoldClasses
 from .image_headers import CorruptFileError, check_file
 from .input_checks import check_choice, check_folders, check_masks, read_names, tell_empty
 from .listings import find_files
+from .names import Names
 from .pipelines import build_transforms
 
 
@@ -107,8 +108,6 @@ class FewShotSegDataset(FoldClasses, BaseSegDataset):
             **kwargs,
         )
 
-    # ------------------------------------------------------------------ images
-
     @property
     def list_name(self) -> str:
         """Where the images are listed, for messages."""
@@ -124,12 +123,12 @@ class FewShotSegDataset(FoldClasses, BaseSegDataset):
             twice = next(name for place, name in enumerate(names) if name in names[:place])
             raise ValueError(f'{twice} occurs twice in {self.list_name}, with and without its suffix.')
         _, self._odd_masks = find_files(names, folders['seg_map_path'], self.seg_map_suffix)
-        self._names = np.array(names)
+        self._names = Names(names)
         return [dict(position=i) for i in range(len(self._names))]
 
     def filter_data(self) -> list[dict]:
         """Keep the images of this phase (spec: candidate rule), in list order."""
-        files = [(name, *self._paths(name)) for name in self._names.tolist()]
+        files = [(name, *self._paths(name)) for name in self._names]
         self._index = self.load_index(files)
         check_masks(self._index, files, len(self.class_names))
         if type(self) is FewShotSegDataset:  # in the benchmarks it is known
@@ -141,10 +140,12 @@ class FewShotSegDataset(FoldClasses, BaseSegDataset):
                 f'a class of the phase covers `candidate_area` = {self.candidate_area} pixels: smaller images need a '
                 'smaller area (`--candidate-area N`).'
             )
-        data = [info for info in self.data_list if keep[info['position']]]
-        for info in data:
-            info.update(self.describe(info['position']))
-        return data
+        return [info for info in self.data_list if keep[info['position']]]
+
+    def get_data_info(self, idx: int) -> dict:
+        """See :meth:`describe`; made when asked for, as every process would carry 120,000 of them else."""
+        info = super().get_data_info(idx)
+        return {**self.describe(info['position']), **info}
 
     def load_index(self, files: list[Entry]) -> ClassIndex:
         """Count the pixels of each class id in each mask."""
@@ -163,10 +164,9 @@ class FewShotSegDataset(FoldClasses, BaseSegDataset):
 
     def _phase_images(self) -> np.ndarray:
         """Which images of the list the phase uses, (N,) bool."""
-        keep = np.ones(len(self._index), dtype=bool)
+        keep = np.full(len(self._index), self.image_filter == 'none')
         if self.image_filter == 'none':
             return keep
-        keep[:] = False
         for class_id in self.phase_class_ids:
             keep |= self._index.areas(class_id) >= self.candidate_area
         if self.phase == 'train' and self.exclude_novel:
@@ -182,7 +182,8 @@ class FewShotSegDataset(FoldClasses, BaseSegDataset):
         self._build_candidates()
 
     def _build_candidates(self) -> None:
-        self._positions = np.array([self.get_data_info(i)['position'] for i in range(len(self))], dtype=np.int64)
+        info = super().get_data_info
+        self._positions = np.array([info(i)['position'] for i in range(len(self))], dtype=np.int64)
         self._candidates = {}
         for class_id in self.phase_class_ids:
             big = self._index.areas(class_id)[self._positions] >= self.candidate_area
@@ -208,13 +209,16 @@ class FewShotSegDataset(FoldClasses, BaseSegDataset):
         subset._build_candidates()
         return subset
 
-    # ------------------------------------------------------------------ what episodes need
-
     def candidates(self, class_id: int) -> np.ndarray:
         """Indices (into this data set, ascending) of the candidates of a class of the phase."""
-        if not self._fully_initialized:
-            self.full_init()
+        self.full_init()
         return self._candidates[class_id]
+
+    def shows(self, class_ids: Sequence[int]) -> np.ndarray:
+        """In which images of this data set one of the classes occurs, any area; (length,) bool."""
+        shown = np.zeros(len(self._index), dtype=bool)
+        shown[self._index.rows[np.isin(self._index.labels, list(class_ids))]] = True
+        return shown[self._positions]
 
     def support_positions(self, class_id: int) -> np.ndarray:
         """Positions in the whole list, ascending, of what an evaluation may draw as supports of a class."""
@@ -235,33 +239,36 @@ class FewShotSegDataset(FoldClasses, BaseSegDataset):
 
     def positions_of(self, names: Sequence[str]) -> np.ndarray:
         """Positions in the whole list of image names, -1 for a name that is not in it."""
-        place = {name: i for i, name in enumerate(self._names.tolist())}
+        place = {name: i for i, name in enumerate(self._names)}
         return np.array([place.get(name, -1) for name in names], dtype=np.int64)
 
     def name(self, position: int) -> str:
         """Name of an entry of the whole list."""
-        return str(self._names[position])
+        return self._names[position]
 
     def labels_of(self, position: int) -> tuple[int, ...]:
         """Labels that occur in the mask at a position of the whole list (0 and 255 included)."""
         return tuple(self._index.labels_of(position).tolist())
 
+    def class_ids_at(self, position: int) -> tuple[int, ...]:
+        """Classes of the phase that occur in the mask at a position of the whole list, any area; ascending."""
+        present = set(self.labels_of(position))
+        return tuple(c for c in self.phase_class_ids if c in present)
+
     def describe(self, position: int) -> dict:
         """A fresh results dict of an entry of the whole list.
 
         Returns:
-            dict: Name, position, img_path, seg_map_path, class_ids (classes of the phase that
-            occur, any area) and the keys that mmseg's loading needs.
+            dict: Name, position, img_path, seg_map_path, class_ids and the keys that mmseg's loading needs.
         """
         image, mask = self._paths(self.name(position))
-        present = set(self.labels_of(position))
         return dict(
             name=self.name(position),
             position=int(position),
             img_path=image,
             seg_map_path=mask,
             seg_fields=[],
-            class_ids=tuple(c for c in self.phase_class_ids if c in present),
+            class_ids=self.class_ids_at(position),
             label_map=self.label_map,
             reduce_zero_label=False,
         )

@@ -17,6 +17,7 @@ from .input_checks import check_brightness, check_choice, check_folders
 from .listings import HIDDEN, is_hidden, list_pairs, natural_order, read_lines, say_unused, stem_of
 from .mapped_dataset import MappedFewShotDataset
 from .mask_files import bright_values
+from .names import Names
 from .pipelines import build_transforms
 from .transforms import LoadBrightAnnotations
 from .transforms.loading import BRIGHT
@@ -146,7 +147,7 @@ class FolderFewShotDataset(MappedFewShotDataset):
             'current',
             logging.WARNING if set(unused) - {HIDDEN} else logging.INFO,
         )
-        self._names, self._position_class = np.array(list(self._files)), np.array(classes)
+        self._names, self._position_class = Names(list(self._files)), np.array(classes)
         return [dict(position=i) for i in range(len(self._names))]
 
     def _unused_of_root(self) -> dict[str, list[str]]:

@@ -46,7 +46,7 @@ def read_names(ann_file: str, images: str, suffix: str, hint: str = '') -> list[
         ValueError: When it is empty or holds a name twice.
     """
     if not ann_file:
-        listing = list_folder(images, dict(image=suffix))
+        listing = list_folder(images, dict(image=suffix), order=str)
         names = sorted(listing.files['image'])
         unused = {reason: files for reason, files in listing.unused.items() if reason != HIDDEN}
         if names and unused:

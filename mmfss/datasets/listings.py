@@ -5,7 +5,7 @@ import codecs
 import os
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 SHOWN = 3  # names in a message
@@ -44,6 +44,8 @@ def natural_order(name: str) -> list:
 
 def stem_of(name: str, suffix: str) -> str | None:
     """A file name without ``suffix``, whatever its case; .jpeg is .jpg, .tiff is .tif. None: it ends otherwise."""
+    if suffix and name.endswith(suffix) and len(name) > len(suffix):  # nearly all
+        return name[: -len(suffix)]
     lower, wanted = name.lower(), suffix.lower()
     dot = wanted.rfind('.')
     head, end = (wanted[:dot], wanted[dot:]) if dot >= 0 else ('', wanted)  # such as '_mask' and '.png'
@@ -66,26 +68,29 @@ class Listing:
     unused: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
 
-def list_folder(folder: str | os.PathLike, suffixes: dict[str, str]) -> Listing:
+def list_folder(folder: str | os.PathLike, suffixes: dict[str, str], order: Callable = natural_order) -> Listing:
     """Sort the files of a folder by their suffix.
 
     Args:
         folder (str | os.PathLike): The folder; those below are not looked into.
         suffixes (dict): Kind -> suffix. Of two that fit, the longer decides.
+        order (Callable): Sorts by the file's name. Defaults to numbers in order.
 
     Raises:
         ValueError: When two files differ by the case of their suffix only.
     """
     listing = Listing({kind: {} for kind in suffixes})
     kinds = sorted(suffixes, key=lambda kind: -len(suffixes[kind]))
-    for name in sorted(os.listdir(folder), key=natural_order):
-        path = os.path.join(folder, name)
+    with os.scandir(folder) as found:  # knows what is a file without asking for each of them
+        entries = sorted(found, key=lambda entry: order(entry.name))
+    for entry in entries:
+        name = entry.name
         if is_hidden(name):
             listing.unused[HIDDEN].append(name)
-        elif os.path.isdir(path):
+        elif entry.is_dir():
             listing.unused['folders'].append(name)
-        elif not os.path.isfile(path):
-            listing.unused['dead links' if os.path.islink(path) else 'no plain files'].append(name)
+        elif not entry.is_file():
+            listing.unused['dead links' if entry.is_symlink() else 'no plain files'].append(name)
         else:
             stems = ((kind, stem_of(name, suffixes[kind])) for kind in kinds)
             kind, stem = next(((kind, stem) for kind, stem in stems if stem is not None), (None, None))

@@ -187,7 +187,7 @@ class BamProtocol(EpisodeProtocol):
         super().__init__(runs=runs, episodes=episodes, seed=seed, min_images=min_images)
 
     def prepare(self, dataset, classes: tuple[int, ...]) -> None:
-        present = [dataset.get_data_info(i)['class_ids'] for i in range(len(dataset))]
+        present = [dataset.class_ids_at(dataset.position(i)) for i in range(len(dataset))]
         present = [tuple(c for c in ids if c in classes) for ids in present]
         self._queries = [(i, ids) for i, ids in enumerate(present) if ids]
 

@@ -42,8 +42,7 @@ class ImageSampler:
                 'current',
                 logging.WARNING,
             )
-        kept = [any(c in self._candidates for c in data.get_data_info(i)['class_ids']) for i in range(len(data))]
-        self._queries = np.flatnonzero(kept)
+        self._queries = np.flatnonzero(data.shows(self.class_ids))
         if not len(self._queries):
             raise ValueError(
                 f'No class of fold {data.fold} has {shots + 1} candidate images '
@@ -76,7 +75,7 @@ class ImageSampler:
 
     def _class_and_query(self, index: int) -> tuple[int, int]:
         query = self._queries[index]
-        present = [c for c in self.data.get_data_info(query)['class_ids'] if c in self._candidates]
+        present = [c for c in self.data.class_ids_at(self.data.position(query)) if c in self._candidates]
         return present[np.random.randint(len(present))], query
 
 

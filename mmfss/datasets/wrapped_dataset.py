@@ -16,6 +16,7 @@ from .folder import BACKGROUND
 from .input_checks import IGNORE
 from .listings import OTHER, is_hidden, say_unused, stem_of
 from .mapped_dataset import MappedFewShotDataset
+from .names import Names
 
 
 @DATASETS.register_module()
@@ -96,7 +97,7 @@ class WrappedFewShotDataset(MappedFewShotDataset):
         self._files = dict(zip(names, ((i['img_path'], i['seg_map_path']) for i in infos), strict=True))
         if len(self._files) < len(names):
             raise ValueError(f'{type(self.source).__name__}: two images have one name without suffix in {folder}.')
-        self._names = np.array(names)
+        self._names = Names(names)
         self._table = self._make_table(infos[0])
         return [dict(position=i) for i in range(len(names))]
 

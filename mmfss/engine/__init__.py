@@ -1,6 +1,7 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 from .bfloat16_optim_wrapper import BFloat16OptimWrapper
 from .hooks import (
+    AccumulationSchedulerHook,
     BaseLearnerCheckpointHook,
     CheckpointGuardHook,
     EpisodeVisualizationHook,
@@ -15,6 +16,7 @@ from .runner import FewShotRunner
 from .stages import ensure_base_learner
 
 __all__ = [
+    'AccumulationSchedulerHook',
     'BFloat16OptimWrapper',
     'BaseLearnerCheckpointHook',
     'CheckpointGuardHook',

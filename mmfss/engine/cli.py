@@ -10,8 +10,8 @@ from mmengine.config import Config
 from mmfss.utils.checkpoint_files import add_trust_option
 from mmfss.utils.configs import resolve_config, type_name
 
+from .batch_size import settle_batch_size
 from .cross_validation import all_folds
-from .launch import settle_batch_size
 from .options import add_cfg_options, merge_options, refuse_late
 from .protocol_presets import apply_protocol
 

@@ -7,7 +7,6 @@ import gc
 import logging
 import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -23,6 +22,7 @@ from mmfss.utils.checkpoint_files import CheckpointFileError, UntrustedCheckpoin
 from mmfss.utils.configs import type_name
 from mmfss.utils.weights import read_checkpoint
 
+from .batch_size import spread_batch
 from .cpu_memory import keep_freed_memory
 from .runner import FewShotRunner
 from .subprocesses import end_with_parent
@@ -38,7 +38,7 @@ def init_launcher(cfg: Config, launcher: str) -> None:
 
     Args:
         cfg (Config): The config; ``launcher``, ``env_cfg`` and ``model_wrapper_cfg`` are set, and
-            the batch size of a process (:func:`spread_batch`).
+            the batch size of a process (:func:`mmfss.engine.batch_size.spread_batch`).
         launcher (str): ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
 
     Raises:
@@ -50,50 +50,6 @@ def init_launcher(cfg: Config, launcher: str) -> None:
             end_with_parent()  # torchrun that is killed ends nobody
         _init_group(cfg, launcher)
     spread_batch(cfg, get_world_size())
-
-
-def spread_batch(cfg: Config, processes: int) -> None:
-    """Divide the config's ``total_batch_size`` among the processes.
-
-    The total is what the schedule was made for: 8 episodes a step are a
-    ``train_dataloader.batch_size`` of 8 in one process and of 1 in each of eight. A total that does
-    not divide is rounded up, and ``auto_scale_lr`` lets the learning rate follow. Configs without
-    ``total_batch_size``, or with None, keep their ``train_dataloader.batch_size`` in each process,
-    as in mmseg.
-
-    Args:
-        cfg (Config): ``train_dataloader.batch_size`` is set.
-        processes (int): Their number.
-    """
-    total = cfg.get('total_batch_size')
-    if total is None or cfg.get('train_dataloader') is None:
-        return
-    given, share = cfg.train_dataloader.get('batch_size', total), -(-total // processes)
-    cfg.train_dataloader.batch_size = share
-    if given not in (total, share):
-        _warn(
-            f'train_dataloader.batch_size={given} becomes {share}: total_batch_size={total} over '
-            f'{processes} process(es) decides. With total_batch_size=None the former counts in '
-            'each process, as in mmseg.'
-        )
-    if share * processes != total:
-        _warn(
-            f'total_batch_size={total} does not divide by {processes} processes: {share} in '
-            f'each, {share * processes} a step.'
-        )
-
-
-def settle_batch_size(cfg: Config, options: Mapping) -> None:
-    """Let the one that was given win: a total, or mmseg's batch size of each process.
-
-    Args:
-        cfg (Config): The config after the options were merged into it.
-        options (Mapping): Their dotted keys, as of ``--cfg-options``.
-    """
-    if options.get('total_batch_size') is not None:
-        cfg.train_dataloader.batch_size = cfg.total_batch_size
-    elif 'train_dataloader.batch_size' in options:
-        cfg.total_batch_size = None
 
 
 def _init_group(cfg: Config, launcher: str) -> None:

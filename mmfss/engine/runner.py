@@ -7,12 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mmengine.device import get_device
+from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from mmfss.registry import RUNNERS
 from mmfss.utils.files import AGAIN, RESUME, explain_write_error
 
+from .batch_size import accumulated_batches
 from .repeatable_draws import IterationSeedHook, repeatable
 from .weightless import check_needs_no_checkpoint, has_learned_weights
 
@@ -31,13 +33,14 @@ def _names_work_dir(work_dir: str, cure: str) -> Iterator[None]:
 
 @RUNNERS.register_module()
 class FewShotRunner(Runner):
-    """mmengine's Runner with repeatable random draws, and with two additions for methods that learn nothing.
+    """mmengine's Runner with repeatable random draws and accumulated gradients, also for methods that learn nothing.
 
     What a training draws follows from its seed and from how far it is (:mod:`mmfss.engine.repeatable_draws`), so that
     it ends in the same weights whether it was interrupted or not.
 
     A test without a checkpoint runs on what the model's ``init_weights`` loads, or is refused; mmengine would test
     random weights. And a model without gradients is not wrapped for data-parallel training, which PyTorch refuses.
+    ``auto_scale_lr`` goes by what a step of the optimiser sees: mmengine leaves the accumulated batches out.
     """
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
@@ -60,6 +63,14 @@ class FewShotRunner(Runner):
         """As mmengine's; errors as of :meth:`train`."""
         with _names_work_dir(self.work_dir, AGAIN):
             return super().test()
+
+    def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
+        """As mmengine's, with the batch size of a step: processes x accumulated batches x batch size."""
+        batches = accumulated_batches(self.cfg)
+        if batches > 1 and auto_scale_lr and auto_scale_lr.get('enable') and 'base_batch_size' in auto_scale_lr:
+            self.logger.info(f'Gradients of {batches} batches make a step: base_batch_size is divided by {batches}.')
+            auto_scale_lr = dict(auto_scale_lr, base_batch_size=auto_scale_lr['base_batch_size'] / batches)
+        super().scale_lr(optim_wrapper, auto_scale_lr)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """As mmengine's; a model without learned weights is only moved to its device."""

@@ -16,6 +16,7 @@ from mmfss.utils.checkpoint_meta import base_learner_differences
 from mmfss.utils.configs import resolve_config, type_name
 from mmfss.utils.weights import read_checkpoint, refusal
 
+from .batch_size import settle_batch_size
 from .launch import (
     build_runner,
     check_precision,
@@ -23,7 +24,6 @@ from .launch import (
     enable_resume,
     init_launcher,
     saved_checkpoints,
-    settle_batch_size,
 )
 from .options import merge_options
 

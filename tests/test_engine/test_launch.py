@@ -62,50 +62,6 @@ def test_a_launcher_that_cannot_work_is_refused(monkeypatch):
         init_launcher(Config(dict()), 'pytorch')
 
 
-def batch_config(size=8, total=8):
-    return Config(dict(total_batch_size=total, train_dataloader=dict(batch_size=size)))
-
-
-@pytest.mark.parametrize(
-    'size, total, processes, share, says',
-    [
-        (8, 8, 1, 8, None),
-        (8, 8, 8, 1, None),
-        (1, 8, 8, 1, None),  # done before
-        (1, 8, 2, 4, 'becomes 4'),  # a config dumped by eight processes
-        (12, 12, 8, 2, 'does not divide by 8 processes: 2 in each, 16 a step'),
-        (3, None, 8, 3, None),
-    ],
-)
-def test_the_total_batch_is_spread_over_the_processes(size, total, processes, share, says, logged):
-    cfg = batch_config(size, total)
-    launch.spread_batch(cfg, processes)
-    assert cfg.train_dataloader.batch_size == share
-    assert says in logged[-1] if says else not logged
-
-
-@pytest.mark.parametrize(
-    'options, share',
-    [
-        ({'total_batch_size': 16}, 2),
-        ({'train_dataloader.batch_size': 4}, 4),  # as in mmseg: of each process
-        ({'train_dataloader.num_workers': 4}, 1),
-    ],
-)
-def test_the_batch_size_that_was_asked_for_wins(options, share):
-    cfg = batch_config()
-    cfg.merge_from_dict(options)
-    launch.settle_batch_size(cfg, options)
-    launch.spread_batch(cfg, 8)
-    assert cfg.train_dataloader.batch_size == share
-
-
-def test_no_launcher_still_gives_one_process_the_whole_total():
-    cfg = batch_config(size=1)
-    init_launcher(cfg, 'none')
-    assert cfg.train_dataloader.batch_size == 8
-
-
 @pytest.mark.skipif(not Path('/proc/self/task').is_dir(), reason='threads are read from /proc')
 def test_the_threads_of_a_group_end_before_the_interpreter():
     """One that is left aborts the process now and then, in the last moment of a run that succeeded."""
