@@ -7,6 +7,7 @@ import argparse
 from mmengine.config import Config
 
 from mmfss.engine.cli import add_run_options, add_shots_option, load_config
+from mmfss.engine.feature_store_options import check_feature_store
 from mmfss.engine.launch import build_runner, check_precision, enable_amp, enable_resume, init_launcher
 from mmfss.engine.stages import ensure_base_learner
 from mmfss.engine.weightless import NO_CHECKPOINT, learns
@@ -52,6 +53,7 @@ def main() -> None:
     if args.amp:
         enable_amp(cfg)
     check_precision(cfg)
+    check_feature_store(cfg)
     init_launcher(cfg, args.launcher)
     if cfg.get('load_from'):
         if is_missing(cfg.load_from):

@@ -19,6 +19,8 @@ from torch.utils.data import DataLoader
 
 from mmfss import registry
 
+from .feature_store_options import StoreOptions
+
 FORCE = '+'
 _NEAR = 0.75  # similarity from which an unknown argument of an open constructor is a misspelt one
 
@@ -236,7 +238,10 @@ _LOOP = _names(EpochBasedTrainLoop, IterBasedTrainLoop, ValLoop, TestLoop) - {'r
 _FIELDS: dict[str, set[str]] = {
     **dict.fromkeys(('train_dataloader', 'val_dataloader', 'test_dataloader'), _LOADER),
     # of the runner, or of a model
-    **dict.fromkeys(('train_cfg', 'val_cfg', 'test_cfg'), _LOOP | {'mode', 'crop_size', 'stride', 'threshold'}),
+    **dict.fromkeys(
+        ('train_cfg', 'val_cfg', 'test_cfg'), _LOOP | {'feature_store', 'mode', 'crop_size', 'stride', 'threshold'}
+    ),
+    'feature_store': set(StoreOptions.__dataclass_fields__),
     'auto_scale_lr': {'enable', 'base_batch_size'},
     'env_cfg': {'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'},
     'mp_cfg': {'mp_start_method', 'opencv_num_threads'},

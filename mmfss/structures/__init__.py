@@ -1,6 +1,16 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+from .feature_file import FeatureFile
 from .features import MASKED_LAST_STAGE, STAGES, BackboneFeatures
+from .named_maps import MapPlan
 from .predictions import prediction_key
 from .support_bank import SupportBank
 
-__all__ = ['MASKED_LAST_STAGE', 'STAGES', 'BackboneFeatures', 'SupportBank', 'prediction_key']
+__all__ = [
+    'MASKED_LAST_STAGE',
+    'STAGES',
+    'BackboneFeatures',
+    'FeatureFile',
+    'MapPlan',
+    'SupportBank',
+    'prediction_key',
+]

@@ -2,6 +2,7 @@
 from .base_learner_checkpoint_hook import BaseLearnerCheckpointHook, MetaLearnerCheckpointHook
 from .checkpoint_guard_hook import CheckpointGuardHook
 from .episode_visualization_hook import EpisodeVisualizationHook
+from .feature_store_hook import FeatureStoreHook
 from .finite_training_hook import FiniteTrainingHook
 from .prediction_file_hook import PredictionFileHook
 from .result_file_hook import ResultFileHook
@@ -11,6 +12,7 @@ __all__ = [
     'BaseLearnerCheckpointHook',
     'CheckpointGuardHook',
     'EpisodeVisualizationHook',
+    'FeatureStoreHook',
     'FiniteTrainingHook',
     'MetaLearnerCheckpointHook',
     'PredictionFileHook',
