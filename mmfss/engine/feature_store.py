@@ -8,12 +8,13 @@ import logging
 import shutil
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from mmengine.dist import barrier, get_rank, get_world_size, is_main_process
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
@@ -33,6 +34,7 @@ from .feature_store_options import StoreOptions, check_model
 FORMAT = 1  # raise it when what is kept changes its meaning
 _SPARE = 2**28  # bytes of a disk that are left free
 _TELL_EVERY = 10  # seconds between lines about the progress
+_TELL_AFTER = 5  # seconds of waiting for another training
 _AHEAD = 4  # batches that wait to be written
 
 
@@ -58,9 +60,8 @@ def open_store(
     builder = _Builder(model, views, options, optim_wrapper)
     try:
         with torch.no_grad():
-            if is_main_process():
-                builder.folder.mkdir(parents=True, exist_ok=True)
-                with FileLock(str(builder.folder / 'lock')):  # another training may be at it
+            if is_main_process() and not builder.complete():
+                with _locked(builder.folder):
                     builder.create()
                     if get_world_size() == 1:
                         builder.fill(workers)
@@ -71,6 +72,22 @@ def open_store(
     finally:
         model.train(training)
     return builder.finished()
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One training at a time makes a store; others wait and then find it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(str(folder / 'lock'))
+    try:
+        lock.acquire(timeout=_TELL_AFTER)
+    except Timeout:
+        _say(f'Feature store: another training makes it (it holds {lock.lock_file}); waiting.')
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class _Builder:
@@ -97,7 +114,8 @@ class _Builder:
         if not pending:
             return
         plan = MapPlan(**file.facts['plan'])
-        rows = pending[get_rank() :: get_world_size()]
+        # By number, not by place among the pending: others may have begun to write.
+        rows = [row for row in pending if row % get_world_size() == get_rank()]
         if len(pending) < file.rows:
             _say(f'Feature store: going on, {file.rows - len(pending)} of {file.rows} views are there.')
         loader = DataLoader(
@@ -114,14 +132,19 @@ class _Builder:
             _wait(writing, 0)
         progress.finish()
 
+    def complete(self) -> bool:
+        """Whether every row is there."""
+        return FeatureFile.is_there(self.folder) and not (FeatureFile(self.folder).marks == PENDING).any()
+
     def finished(self) -> FeatureFile:
         """The complete store."""
-        if not FeatureFile.is_there(self.folder) or ((file := FeatureFile(self.folder)).marks == PENDING).any():
+        if not self.complete():
             raise RuntimeError(
                 f'train_cfg.feature_store.folder={self.options.folder} is not the same folder for all processes: give '
                 'one that they share'
             )
-        return file
+        _say(f'Feature store: reading {len(self.views):,} views from {self.folder}.')
+        return FeatureFile(self.folder)
 
     def _features(self, maps: Mapping[str, Tensor]):
         preprocessor: EpisodeDataPreProcessor = self.model.data_preprocessor

@@ -231,16 +231,14 @@ def _names(*functions: Any) -> set[str]:
 
 _LATE = ('fold', 'shots', 'data_root', 'work_root', 'candidate_area')
 # Of components: what is read of their dict before it reaches the constructor.
-_BESIDE = {'priority', 'constructor', 'paramwise_cfg', 'requires_grad'}
+_BESIDE = {'priority', 'constructor', 'paramwise_cfg', 'requires_grad', 'feature_store'}
 # Dicts without a type, by the name of their field.
 _LOADER = _names(DataLoader) | {'num_batch_per_epoch'}
 _LOOP = _names(EpochBasedTrainLoop, IterBasedTrainLoop, ValLoop, TestLoop) - {'runner'} | {'by_epoch'}
 _FIELDS: dict[str, set[str]] = {
     **dict.fromkeys(('train_dataloader', 'val_dataloader', 'test_dataloader'), _LOADER),
     # of the runner, or of a model
-    **dict.fromkeys(
-        ('train_cfg', 'val_cfg', 'test_cfg'), _LOOP | {'feature_store', 'mode', 'crop_size', 'stride', 'threshold'}
-    ),
+    **dict.fromkeys(('train_cfg', 'val_cfg', 'test_cfg'), _LOOP | {'mode', 'crop_size', 'stride', 'threshold'}),
     'feature_store': set(StoreOptions.__dataclass_fields__),
     'auto_scale_lr': {'enable', 'base_batch_size'},
     'env_cfg': {'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'},

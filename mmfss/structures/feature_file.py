@@ -182,8 +182,8 @@ def _rows_last(tensor: Tensor) -> Tensor:
 
 
 def _mapped(path: Path, size: int) -> Tensor:
-    """A file's bytes, shared with whoever writes them."""
-    return torch.from_file(str(path), shared=True, size=size, dtype=torch.uint8)
+    """A file's bytes, shared with whoever writes them; a finished store may be read-only."""
+    return torch.from_file(str(path), shared=os.access(path, os.W_OK), size=size, dtype=torch.uint8)
 
 
 def _write_at(file: int, content, offset: int) -> None:

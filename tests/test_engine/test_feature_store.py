@@ -3,11 +3,13 @@
 
 import errno
 import os
+import threading
 from collections import namedtuple
 
 import pytest
 import torch
 import toys
+from filelock import FileLock
 from helpers import IMAGE, LABELS, PACK, jpeg, pascal
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
@@ -197,7 +199,6 @@ def test_two_processes_make_one_store_together(tmp_path, few, monkeypatch):
     with torch.no_grad():
         builder.create()
         for rank, done in ((1, VIEWS // 2), (0, VIEWS)):
-            # the pending rows are asked for at the same time in both
             with monkeypatch.context() as patch:
                 patch.setattr(feature_store, 'get_rank', lambda rank=rank: rank)
                 builder.fill(0)
@@ -205,12 +206,34 @@ def test_two_processes_make_one_store_together(tmp_path, few, monkeypatch):
                 assert (feature_store.FeatureFile(builder.folder).marks == DONE).sum() == done
                 with pytest.raises(RuntimeError, match='is not the same folder for all processes'):
                     builder.finished()
-                patch.setattr(feature_store, 'get_world_size', lambda: 1)
     together = builder.finished()
     names = list(alone.fields)
     for row in range(VIEWS):
         mine, theirs = alone.read([row], names), together.read([row], names)
         assert all(torch.allclose(mine[name].float(), theirs[name].float(), atol=1e-5) for name in names)
+
+
+def test_another_training_waits_for_the_one_that_makes_it(tmp_path, few, monkeypatch, logged):
+    model = build(BAM)
+    folder = open_store(tmp_path, few, model)[1].folder
+    (folder / 'lock').chmod(0o444)  # not needed any more
+    assert open_store(tmp_path, few, model)[1].folder == folder
+    (folder / 'lock').chmod(0o644)
+    monkeypatch.setattr(feature_store, '_TELL_AFTER', 0.01)
+    first, second = FileLock(str(folder / 'lock')), threading.Event()
+    first.acquire()
+
+    def wait():
+        with feature_store._locked(folder):
+            second.set()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    assert not second.wait(0.3)
+    first.release()
+    assert second.wait(10)
+    thread.join()
+    assert any('another training makes it' in message for message in logged)
 
 
 def test_a_corrupt_image_is_left_out(tmp_path, own_voc):
