@@ -63,7 +63,7 @@ def wrapper(model):
 
 def open_store(folder, data, model, pipelines=PIPELINES, shots=1, **options):
     views = FixedViews(EpisodicDataset(data, shots=shots, **pipelines), options.pop('views', 2), options.pop('seed', 0))
-    options = StoreOptions(folder=str(folder), **options)
+    options = StoreOptions(folder=str(folder), **{'batch_size': 32, **options})
     return views, feature_store.open_store(model, views, options, wrapper(model))
 
 
@@ -130,14 +130,14 @@ def test_made_once_and_resumed(tmp_path, few, monkeypatch, logged):
     with monkeypatch.context() as patch:
         patch.setattr(feature_store.FeatureFile, 'write', interrupted)
         with pytest.raises(KeyboardInterrupt):
-            open_store(tmp_path, few, model)
+            open_store(tmp_path, few, model, batch_size=4)
     assert not model.training
     seen.clear()
-    views, file = open_store(tmp_path, few, model)
+    views, file = open_store(tmp_path, few, model, batch_size=4)
     kept = [row for rows in calls[:2] for row in rows]
     assert sorted(seen) == sorted(set(range(len(views))) - set(kept)) and (file.marks == DONE).all()
     seen.clear()
-    again = open_store(tmp_path, few, model)[1]
+    again = open_store(tmp_path, few, model, batch_size=4)[1]
     assert seen == [] and again.folder == file.folder
     text = '\n'.join(logged)
     assert f'{len(kept)} of {len(views)} views are there' in text
@@ -184,7 +184,7 @@ def test_a_disk_that_fills_up_costs_no_row_that_is_there(tmp_path, few, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(os, 'pwrite', full)
         with pytest.raises(OSError, match='start again: what is stored already is kept'):
-            open_store(tmp_path, few, model)
+            open_store(tmp_path, few, model, batch_size=4)
     assert (open_store(tmp_path, few, model)[1].marks == DONE).all()
 
 
@@ -192,7 +192,7 @@ def test_two_processes_make_one_store_together(tmp_path, few, monkeypatch):
     model = build(BAM)
     alone = open_store(tmp_path / 'alone', few, model, dtype='float32')[1]
     views = FixedViews(EpisodicDataset(few, **PIPELINES), 2)
-    options = StoreOptions(folder=str(tmp_path / 'together'), dtype='float32')
+    options = StoreOptions(folder=str(tmp_path / 'together'), dtype='float32', batch_size=32)
     monkeypatch.setattr(feature_store, 'get_world_size', lambda: 2)
     builder = feature_store._Builder(model.train(), views, options, wrapper(model))
     builder.folder.mkdir(parents=True)
@@ -243,7 +243,9 @@ def test_a_corrupt_image_is_left_out(tmp_path, own_voc):
     jpeg(own_voc, 'train_06_1').write_bytes(content[: len(content) // 2])
     views, model = FixedViews(episodes, 1), build(BAM)
     with pytest.warns(RuntimeWarning, match=r'train_06_1.*left out of the feature store'):
-        file = feature_store.open_store(model, views, StoreOptions(str(tmp_path), views=1), wrapper(model))
+        file = feature_store.open_store(
+            model, views, StoreOptions(str(tmp_path), views=1, batch_size=32), wrapper(model)
+        )
     assert (file.marks == UNUSABLE).sum() == 1
     stored = StoredEpisodes(views, file, model.query_stages(), model.support_stages())
     bad = int((file.marks == UNUSABLE).nonzero())
@@ -294,7 +296,7 @@ def test_a_training_opens_no_image_once_the_store_is_there(tmp_path, few, monkey
                 sampler=dict(type='DefaultSampler' if by_epoch else 'InfiniteSampler', shuffle=True),
                 dataset=dict(type='EpisodicDataset', dataset=few, **PIPELINES),
             ),
-            train_cfg=dict(loop, feature_store=dict(folder=str(tmp_path / 'store'), views=2)),
+            train_cfg=dict(loop, feature_store=dict(folder=str(tmp_path / 'store'), views=2, batch_size=32)),
             optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01)),
             default_scope='mmfss',
             default_hooks=dict(checkpoint=None, finite=dict(type='FiniteTrainingHook')),
