@@ -106,14 +106,20 @@ class FixedViews(Dataset):
         )
 
 
-def views_collate(items: Sequence[tuple[int, dict | None]]) -> tuple[list[int], list[int], dict[str, Tensor]]:
-    """Batch of (row, view): rows that could be read, rows that could not, and their maps (N, ...).
+def views_collate(
+    items: Sequence[tuple[int, dict | None]], image_size: Sequence[int] | None = None
+) -> tuple[list[int], list[int], dict[str, Tensor]]:
+    """Batch of (row, view): rows that could be read, rows that could not, and the maps (N, ...) of the former.
+
+    Args:
+        items (Sequence): Of them.
+        image_size (Sequence[int], optional): (H, W) that earlier views had.
 
     Raises:
         ValueError: When views differ in size.
     """
     good = [(row, view) for row, view in items if view is not None]
-    sizes = {tuple(view['image'].shape) for _, view in good}
+    sizes = {tuple(view['image'].shape[-2:]) for _, view in good} | ({tuple(image_size)} if image_size else set())
     if len(sizes) > 1:
         raise ValueError(
             f'the training pipeline gives images of different sizes, such as {sorted(sizes)[:2]}; a feature store '

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -118,9 +119,8 @@ class _Builder:
         rows = [row for row in pending if row % get_world_size() == get_rank()]
         if len(pending) < file.rows:
             _say(f'Feature store: going on, {file.rows - len(pending)} of {file.rows} views are there.')
-        loader = DataLoader(
-            _Rows(self.views, rows), self.options.batch_size, num_workers=workers, collate_fn=views_collate
-        )
+        collate = partial(views_collate, image_size=plan.image_size)
+        loader = DataLoader(_Rows(self.views, rows), self.options.batch_size, num_workers=workers, collate_fn=collate)
         progress, writing = _Progress(len(rows)), deque()
         with ThreadPoolExecutor(1) as writer:  # the disk works while the backbone computes
             for good, unusable, maps in loader:

@@ -88,3 +88,5 @@ def test_views_of_different_sizes_are_refused(voc):
     ends = [0, len(views) - 1]
     with pytest.raises(ValueError, match='images of different sizes.*end `query_pipeline`'):
         views_collate([(row, views[row]) for row in ends])
+    with pytest.raises(ValueError, match='images of different sizes'):
+        views_collate([(0, views[0])], image_size=(40, 33))
