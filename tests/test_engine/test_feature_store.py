@@ -3,6 +3,7 @@
 
 import errno
 import os
+import socket
 import threading
 from collections import namedtuple
 
@@ -20,9 +21,10 @@ from mmfss.datasets import EpisodicDataset, FixedViews, StoredEpisodes
 from mmfss.datasets.fixed_views import random_state
 from mmfss.engine import feature_store
 from mmfss.engine.feature_store_options import StoreOptions, check_feature_store, check_model, store_options
-from mmfss.engine.launch import build_runner
+from mmfss.engine.launch import build_runner, init_launcher
 from mmfss.structures.feature_file import DONE, UNUSABLE
 from mmfss.utils.plain_errors import StopError
+from mmfss.utils.weights import bare_model
 
 NORMALIZATION = dict(mean=[120.0] * 3, std=[60.0] * 3, bgr_to_rgb=True)
 MODEL = dict(
@@ -278,25 +280,20 @@ def test_a_backbone_that_changes_is_refused_before_any_work(key):
     check_feature_store(Config(dict(model=dict(BAM, **{key: False}), train_cfg=dict(max_epochs=1))))
 
 
-@pytest.mark.parametrize('by_epoch', [True, False])
-def test_a_training_opens_no_image_once_the_store_is_there(tmp_path, few, monkeypatch, by_epoch):
-    from mmfss.datasets.transforms import LoadFewShotImage
-
-    opened = []
-    load = LoadFewShotImage.transform
-    monkeypatch.setattr(LoadFewShotImage, 'transform', lambda self, r: opened.append(r['img_path']) or load(self, r))
+def training(data, folder, by_epoch=True):
+    """A config of six steps of four episodes on a store."""
     loop = dict(type='EpochBasedTrainLoop', max_epochs=3) if by_epoch else dict(type='IterBasedTrainLoop', max_iters=6)
-    config = Config(
+    return Config(
         dict(
             model=BAM,
-            work_dir=str(tmp_path / 'work'),
+            work_dir=str(folder / 'work'),
             train_dataloader=dict(
                 batch_size=4,
                 num_workers=0,
                 sampler=dict(type='DefaultSampler' if by_epoch else 'InfiniteSampler', shuffle=True),
-                dataset=dict(type='EpisodicDataset', dataset=few, **PIPELINES),
+                dataset=dict(type='EpisodicDataset', dataset=data, **PIPELINES),
             ),
-            train_cfg=dict(loop, feature_store=dict(folder=str(tmp_path / 'store'), views=2, batch_size=32)),
+            train_cfg=dict(loop, feature_store=dict(folder=str(folder / 'store'), views=2, batch_size=32)),
             optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01)),
             default_scope='mmfss',
             default_hooks=dict(checkpoint=None, finite=dict(type='FiniteTrainingHook')),
@@ -304,9 +301,45 @@ def test_a_training_opens_no_image_once_the_store_is_there(tmp_path, few, monkey
             log_level='WARNING',
         )
     )
+
+
+@pytest.mark.parametrize('by_epoch', [True, False])
+def test_a_training_opens_no_image_once_the_store_is_there(tmp_path, few, monkeypatch, by_epoch):
+    from mmfss.datasets.transforms import LoadFewShotImage
+
+    opened = []
+    load = LoadFewShotImage.transform
+    monkeypatch.setattr(LoadFewShotImage, 'transform', lambda self, r: opened.append(r['img_path']) or load(self, r))
+    config = training(few, tmp_path, by_epoch)
     runner = build_runner(config)
     before = {k: v.clone() for k, v in runner.model.decode_head.state_dict().items()}
     runner.train()
     assert runner.iter == 6 and len(opened) == 1 + VIEWS  # the first once more, to learn the layout
     assert isinstance(runner.train_loop.dataloader.dataset, StoredEpisodes)
     assert any(not torch.equal(v, before[k]) for k, v in runner.model.decode_head.state_dict().items())
+
+
+def run_rank(rank, data, folder, port):
+    os.environ.update(
+        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port)
+    )
+    config = training(data, folder)
+    config.total_batch_size = 4
+    init_launcher(config, 'pytorch')
+    runner = build_runner(config)
+    runner.train()
+    state = bare_model(runner.model).state_dict()
+    torch.save(dict(iterations=runner.iter, state=state), folder / f'rank{rank}.pth')
+
+
+@pytest.mark.slow
+def test_two_real_processes_make_and_read_one_store(tmp_path, few):
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    torch.multiprocessing.spawn(run_rank, (few, tmp_path, port), nprocs=2)
+    first, second = (torch.load(tmp_path / f'rank{rank}.pth') for rank in (0, 1))
+    assert first['iterations'] == second['iterations'] == 6
+    assert all(torch.equal(first['state'][name], second['state'][name]) for name in first['state'])
+    (folder,) = (tmp_path / 'store').iterdir()
+    assert (feature_store.FeatureFile(folder).marks == DONE).all()
