@@ -8,6 +8,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmfss.engine.cli import add_run_options, add_shots_option, load_config
+from mmfss.engine.feature_store_options import check_feature_store
 from mmfss.engine.launch import build_runner, check_precision, enable_amp, enable_resume, init_launcher
 from mmfss.engine.stages import ensure_base_learner
 from mmfss.engine.weightless import NO_CHECKPOINT, learns
@@ -57,6 +58,7 @@ def main() -> None:
     check_writable(cfg.work_dir)
     if cfg.get('base_learner') is not None and is_missing(cfg.base_learner.checkpoint):
         check_writable(Path(cfg.base_learner.checkpoint).parent)
+    check_feature_store(cfg)
     init_launcher(cfg, args.launcher)
     if cfg.get('load_from'):
         if is_missing(cfg.load_from):

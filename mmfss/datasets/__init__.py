@@ -8,6 +8,7 @@ from .divided_folder import DividedFolderDataset
 from .episodes import Episode, episodes_hash, read_episodes, write_episodes
 from .episodic_dataset import EpisodicDataset
 from .few_shot_dataset import FewShotSegDataset
+from .fixed_views import FixedViews
 from .folder import FolderFewShotDataset, FSS1000Dataset
 from .mapped_dataset import MappedFewShotDataset
 from .pascal5i import Pascal5iDataset
@@ -20,6 +21,7 @@ from .protocols import (
     PfenetProtocol,
 )
 from .shapes import ShapesDataset
+from .stored_episodes import StoredEpisodes
 from .wrapped_dataset import WrappedFewShotDataset
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     'EpisodicDataset',
     'FSS1000Dataset',
     'FewShotSegDataset',
+    'FixedViews',
     'FolderFewShotDataset',
     'HdmnetProtocol',
     'HsnetProtocol',
@@ -40,6 +43,7 @@ __all__ = [
     'Pascal5iDataset',
     'PfenetProtocol',
     'ShapesDataset',
+    'StoredEpisodes',
     'WrappedFewShotDataset',
     'episodes_hash',
     'load_class_index',

@@ -17,7 +17,7 @@ from mmfss.registry import DATASETS, TASK_UTILS
 from .episodes import Episode, check_episodes, check_images, episodes_hash, read_episodes
 from .few_shot_dataset import FewShotSegDataset
 from .pipelines import annotation_kind, build_transforms, with_weak_annotation
-from .sampling import training_sampler
+from .sampling import ImageSampler, training_sampler
 from .support_control import wrong_supports
 from .transforms.loading import CorruptFileError
 
@@ -233,15 +233,10 @@ class EpisodicDataset(Dataset):
         episode: int,
     ) -> dict:
         supports = [self._support(place, support_class_id, run, episode) for place in support_places]
-        base = self.dataset.base_class_ids
-        query = self.dataset.describe(query_place)
+        query = self.describe_query(query_place, class_id)
         query.update(
-            class_id=class_id,
-            class_name=self.dataset.class_names[class_id],
-            base_index=base.index(class_id) if class_id in base else NO_BASE_CLASS,
             run=run,
             episode=episode,
-            base_label_map=self._base_label_map,
             support_names=[self.dataset.name(place) for place in support_places],
             support_paths=[s['data_samples'].img_path for s in supports],
         )
@@ -251,14 +246,34 @@ class EpisodicDataset(Dataset):
             data_samples=dict(query=query['data_samples'], support=[s['data_samples'] for s in supports]),
         )
 
+    def describe_query(self, place: int, class_id: int) -> dict:
+        """What the query pipeline starts from, for the image at a position of the whole list."""
+        base = self.dataset.base_class_ids
+        return dict(
+            self.describe_support(place, class_id),
+            base_index=base.index(class_id) if class_id in base else NO_BASE_CLASS,
+        )
+
+    def describe_support(self, place: int, class_id: int) -> dict:
+        """What the support pipeline starts from, for the image at a position of the whole list."""
+        return dict(
+            self.dataset.describe(place),
+            class_id=class_id,
+            class_name=self.dataset.class_names[class_id],
+            base_label_map=self._base_label_map,
+        )
+
+    @property
+    def sampler(self) -> ImageSampler:
+        """What draws the episodes of a training."""
+        self.full_init()
+        return self._sampler
+
     def _support(self, place: int, class_id: int, run: int, episode: int) -> dict:
-        results = self.dataset.describe(place)
+        results = self.describe_support(place, class_id)
         if not self.training:
             results.update(annotation_seed=_seed(run, episode, class_id, results['name']))
         path = results['seg_map_path']
-        results.update(
-            class_id=class_id, class_name=self.dataset.class_names[class_id], base_label_map=self._base_label_map
-        )
         results = self.support_pipeline(results)
         mask = results['data_samples'].gt_sem_seg.data
         if not self._told_empty and not (mask == 1).any():

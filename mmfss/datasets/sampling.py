@@ -58,6 +58,15 @@ class ImageSampler:
         """The classes that are drawn, ascending."""
         return tuple(self._candidates)
 
+    def query_pairs(self) -> set[tuple[int, int]]:
+        """All (position in the whole list, class id) that :meth:`draw` may give as query and class."""
+        present = {i: self.data.get_data_info(i)['class_ids'] for i in self._queries.tolist()}
+        return {(self.data.position(i), c) for i, ids in present.items() for c in ids if c in self._candidates}
+
+    def support_pairs(self) -> set[tuple[int, int]]:
+        """Likewise of supports: the candidates of each class."""
+        return {(self.data.position(i), c) for c, found in self._candidates.items() for i in found}
+
     def draw(self, index: int) -> tuple[int, int, list[int]]:
         """An episode.
 
@@ -92,6 +101,10 @@ class ClassSampler(ImageSampler):
         super().__init__(data, shots)
         weights = np.array([len(found) for found in self._candidates.values()], dtype=float) ** power
         self._odds = weights / weights.sum()
+
+    def query_pairs(self) -> set[tuple[int, int]]:
+        """See :class:`ImageSampler`: the candidates of each class, as for supports."""
+        return self.support_pairs()
 
     def _class_and_query(self, index: int) -> tuple[int, int]:
         class_id = int(np.random.choice(self.class_ids, p=self._odds))

@@ -19,6 +19,8 @@ from torch.utils.data import DataLoader
 
 from mmfss import registry
 
+from .feature_store_options import StoreOptions
+
 FORCE = '+'
 _NEAR = 0.75  # similarity from which an unknown argument of an open constructor is a misspelt one
 
@@ -229,7 +231,7 @@ def _names(*functions: Any) -> set[str]:
 
 _LATE = ('fold', 'shots', 'data_root', 'work_root', 'candidate_area')
 # Of components: what is read of their dict before it reaches the constructor.
-_BESIDE = {'priority', 'constructor', 'paramwise_cfg', 'requires_grad'}
+_BESIDE = {'priority', 'constructor', 'paramwise_cfg', 'requires_grad', 'feature_store'}
 # Dicts without a type, by the name of their field.
 _LOADER = _names(DataLoader) | {'num_batch_per_epoch'}
 _LOOP = _names(EpochBasedTrainLoop, IterBasedTrainLoop, ValLoop, TestLoop) - {'runner'} | {'by_epoch'}
@@ -237,6 +239,7 @@ _FIELDS: dict[str, set[str]] = {
     **dict.fromkeys(('train_dataloader', 'val_dataloader', 'test_dataloader'), _LOADER),
     # of the runner, or of a model
     **dict.fromkeys(('train_cfg', 'val_cfg', 'test_cfg'), _LOOP | {'mode', 'crop_size', 'stride', 'threshold'}),
+    'feature_store': set(StoreOptions.__dataclass_fields__),
     'auto_scale_lr': {'enable', 'base_batch_size'},
     'env_cfg': {'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'},
     'mp_cfg': {'mp_start_method', 'opencv_num_threads'},

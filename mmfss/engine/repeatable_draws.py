@@ -88,6 +88,15 @@ class RepeatableDraws(_Forwarding, Dataset):
         self._wrapped = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
         self._seed = seed
 
+    @property
+    def wrapped(self) -> Dataset:
+        """The training set."""
+        return self._wrapped
+
+    def around(self, dataset: Dataset) -> 'RepeatableDraws':
+        """The same random numbers for another training set."""
+        return RepeatableDraws(dataset, self._seed)
+
     def __len__(self) -> int:
         return len(self._wrapped)
 

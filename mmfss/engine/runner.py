@@ -15,6 +15,7 @@ from mmfss.registry import RUNNERS
 from mmfss.utils.files import AGAIN, RESUME, explain_write_error
 
 from .batch_size import accumulated_batches
+from .hooks.feature_store_hook import FeatureStoreHook
 from .repeatable_draws import IterationSeedHook, repeatable
 from .weightless import check_needs_no_checkpoint, has_learned_weights
 
@@ -37,6 +38,7 @@ class FewShotRunner(Runner):
 
     What a training draws follows from its seed and from how far it is (:mod:`mmfss.engine.repeatable_draws`), so that
     it ends in the same weights whether it was interrupted or not.
+    ``train_cfg=dict(feature_store=dict(...))`` trains on stored features, see :class:`FeatureStoreHook`.
 
     A test without a checkpoint runs on what the model's ``init_weights`` loads, or is refused; mmengine would test
     random weights. And a model without gradients is not wrapped for data-parallel training, which PyTorch refuses.
@@ -44,10 +46,17 @@ class FewShotRunner(Runner):
     """
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        """As mmengine's, with random draws that do not depend on when the process was started."""
+        """As mmengine's, with random draws that do not depend on when the process was started.
+
+        ``feature_store`` of the loop's config becomes a hook.
+        """
         if isinstance(self._train_dataloader, dict):
             self._train_dataloader = repeatable(self._train_dataloader, self.seed)
         self.register_hook(IterationSeedHook())
+        if isinstance(loop, dict) and loop.get('feature_store') is not None:
+            self.register_hook(FeatureStoreHook(**loop['feature_store']))
+        if isinstance(loop, dict):
+            loop = {key: value for key, value in loop.items() if key != 'feature_store'}
         return super().build_train_loop(loop)
 
     def train(self) -> nn.Module:

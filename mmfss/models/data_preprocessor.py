@@ -10,6 +10,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from mmfss.registry import MODELS
+from mmfss.structures import BackboneFeatures
 
 
 @MODELS.register_module()
@@ -47,10 +48,17 @@ class EpisodeDataPreProcessor(BaseDataPreprocessor):
             query_padding (B, H, W) bool, True where the pipeline left no photograph, episode_seed (B,) int64} and
             ``data_samples``, the B query samples.
 
+            Batches of a feature store (:class:`mmfss.datasets.StoredEpisodes`) are stacked already: their ``query``
+            and ``support`` are BackboneFeatures, which only move to the device.
+
         Raises:
             ValueError: When queries, or supports with their masks, differ in size.
         """
         inputs, samples = data['inputs'], data['data_samples']
+        if isinstance(inputs['query'], BackboneFeatures):
+            moved = {name: value.to(self.mean.device) for name, value in inputs.items()}
+            seeds = self._seeds(samples['query'])
+            return dict(inputs=dict(moved, episode_seed=seeds), data_samples=self.cast_data(samples['query']))
         B = len(inputs['query'])
         images = [image for shot in inputs['support'] for image in shot]  # K*B of them
         supports = [sample for shot in samples['support'] for sample in shot]

@@ -89,6 +89,10 @@ class BackboneFeatures:
         """As Tensor.float, for every floating-point tensor."""
         return self._map(lambda t: t.float() if t.is_floating_point() else t)
 
+    def to(self, device: torch.device | str) -> 'BackboneFeatures':
+        """As Tensor.to, for every tensor."""
+        return self._map(lambda t: t.to(device))
+
     def pick(self, i: int) -> 'BackboneFeatures':
         """Features of image i alone (N = 1), as copies: a view would keep the whole batch alive."""
         return self._map(lambda t: t[i : i + 1].clone())

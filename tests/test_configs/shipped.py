@@ -38,10 +38,11 @@ LITE = (
     'pspnet/lite0_pascal',
     *(f'{method}/lite0_pascal_{k}shot' for method in ('msanet', 'bam', 'pfenet') for k in SHOTS),
 )
+STORED = ('msanet/lite0_pascal_1shot_stored',)
 WEIGHTLESS = tuple(
     f'{m}/{name}' for m in ('prototype', 'prior_mask') for name in ('lite0_pascal', 'r50_pascal', 'r50_coco')
 )
-TRAINED = (*STAGE1, *STAGE2, *BAM, *PFENET, *TABLE3, *VARIANTS, *LITE)
+TRAINED = (*STAGE1, *STAGE2, *BAM, *PFENET, *TABLE3, *VARIANTS, *LITE, *STORED)
 # On data of their own: tests/test_tools/test_quickstart.py and test_finetuning.py run them.
 ELSEWHERE = (
     'quickstart/pspnet_shapes',

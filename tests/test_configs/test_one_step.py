@@ -6,7 +6,7 @@ import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
-from shipped import LITE, TRAINED, WEIGHTLESS, read, shrink
+from shipped import LITE, STORED, TRAINED, WEIGHTLESS, read, shrink
 
 from mmfss.registry import DATASETS, METRICS, MODELS
 
@@ -16,7 +16,7 @@ FIRST = {
     for backbone in ('vgg16', 'r50', 'r101')
     for stage, rest in (('pspnet', 'pascal'), ('pspnet', 'coco'), ('msanet', 'pascal_1shot'), ('msanet', 'coco_1shot'))
 }
-FIRST |= {'msanet/vgg16_pascal_5shot', 'msanet/ablations/r101_pascal_1shot_meta', *LITE}
+FIRST |= {'msanet/vgg16_pascal_5shot', 'msanet/ablations/r101_pascal_1shot_meta', *LITE, *STORED}
 FIRST |= {f'{method}/{name}' for method in ('bam', 'pfenet') for name in ('vgg16_pascal_1shot', 'r50_coco_5shot')}
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 import yaml
 from helpers import load_script
-from shipped import ALL, BAM, CONFIGS, LITE, PFENET, REPO, STAGE1, STAGE2, TABLE3, WEIGHTLESS, read
+from shipped import ALL, BAM, CONFIGS, LITE, PFENET, REPO, STAGE1, STAGE2, STORED, TABLE3, WEIGHTLESS, read
 
 SIDES = dict(pascal=473, coco=641)
 
@@ -47,6 +47,7 @@ def test_stage_2(name):
         *PFENET,
         *TABLE3,
         *LITE[1:],
+        *STORED,
         *WEIGHTLESS,
         'quickstart/msanet_shapes_1shot',
         'finetune/lite0_folder',
@@ -150,6 +151,13 @@ def test_nothing_is_trained_of_a_method_that_learns_nothing(name, monkeypatch):
     assert cfg.work_dir == f'/runs/{name}/fold2' and cfg.test_dataloader.dataset.dataset.fold == 2
     backbone = cfg.model.backbone
     assert backbone.get('backbone', backbone).init_cfg.type == 'Pretrained'
+
+
+def test_the_stored_recipe_is_the_plain_one_but_for_its_features():
+    plain, stored = (read(f'msanet/lite0_pascal_1shot{end}').to_dict() for end in ('', '_stored'))
+    store = stored['train_cfg'].pop('feature_store')
+    assert store == dict(folder='work_dirs/feature_store', views=2)
+    assert {key for key in plain if plain[key] != stored[key]} == {'work_dir'}
 
 
 METHODS = sorted(path.parent.name for path in CONFIGS.glob('*/metafile.yml'))

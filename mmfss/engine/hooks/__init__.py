@@ -3,6 +3,7 @@ from .accumulation_scheduler_hook import AccumulationSchedulerHook
 from .base_learner_checkpoint_hook import BaseLearnerCheckpointHook, MetaLearnerCheckpointHook
 from .checkpoint_guard_hook import CheckpointGuardHook
 from .episode_visualization_hook import EpisodeVisualizationHook
+from .feature_store_hook import FeatureStoreHook
 from .finite_training_hook import FiniteTrainingHook
 from .prediction_file_hook import PredictionFileHook
 from .result_file_hook import ResultFileHook
@@ -13,6 +14,7 @@ __all__ = [
     'BaseLearnerCheckpointHook',
     'CheckpointGuardHook',
     'EpisodeVisualizationHook',
+    'FeatureStoreHook',
     'FiniteTrainingHook',
     'MetaLearnerCheckpointHook',
     'PredictionFileHook',

@@ -48,36 +48,53 @@ class FeatureExtraction:
                     eval_norms(part)
         return self
 
+    def query_stages(self) -> tuple[str, ...]:
+        """Stages that segmentor and heads read of a query."""
+        return _union([self.needed_query_stages, *(head.query_stages for head in self._meta_heads().values())])
+
+    def support_stages(self) -> tuple[str, ...]:
+        """Stages that the heads read of a support, perhaps with 'masked_layer4'."""
+        return _union(head.support_stages for head in self._meta_heads().values())
+
     def extract_feat(
-        self, inputs: Tensor, padding: Tensor | None = None, episode_seed: Tensor | None = None
+        self, inputs: Tensor | BackboneFeatures, padding: Tensor | None = None, episode_seed: Tensor | None = None
     ) -> BackboneFeatures:
         """Features of queries; in evaluation float32, whatever autocast says.
 
         Args:
-            inputs (Tensor): Normalised images (B, 3, H, W).
+            inputs (Tensor | BackboneFeatures): Normalised images (B, 3, H, W), or what a feature store kept of them.
             padding (Tensor, optional): bool (B, H, W), True where an image holds no photograph. Defaults to nowhere.
             episode_seed (Tensor, optional): int64 (B,), for heads that draw. Defaults to zeros.
         """
-        stages = [head.query_stages for head in self._meta_heads().values()]
-        features = self._extract(inputs, _union([self.needed_query_stages, *stages]))
+        features = inputs if isinstance(inputs, BackboneFeatures) else self._extract(inputs, self.query_stages())
         return self._describe(features, inputs, padding, episode_seed)
 
-    def support_features(self, images: Tensor, labels: Tensor, episode_seed: Tensor | None = None) -> BackboneFeatures:
+    def support_features(
+        self, images: Tensor | BackboneFeatures, labels: Tensor, episode_seed: Tensor | None = None
+    ) -> BackboneFeatures:
         """Features of supports, with 'masked_layer4' where a head asks for it.
 
         Args:
-            images (Tensor): Normalised images (N, 3, H, W).
+            images (Tensor | BackboneFeatures): Normalised images (N, 3, H, W), or what a feature store kept of them.
             labels (Tensor): (N, 1, H, W), 0, 1, 255.
             episode_seed (Tensor, optional): int64 (N,).
         """
-        wanted = _union(head.support_stages for head in self._meta_heads().values())
-        masked = MASKED_LAST_STAGE in wanted
-        plain = [stage for stage in wanted if stage != MASKED_LAST_STAGE]
-        features = self._extract(images, _union([plain, ['layer3']]) if masked else plain)
-        if masked:
-            last = self._masked_last_stage(features['layer3'], images, labels)
-            features = replace(features, stages={**features.stages, MASKED_LAST_STAGE: last})
+        stored = isinstance(images, BackboneFeatures)
+        features = images if stored else self._extract_masked(images, labels, self.support_stages())
         return self._describe(features, images, None, episode_seed)
+
+    def view_features(self, images: Tensor, labels: Tensor) -> BackboneFeatures:
+        """Everything that queries and supports need of images (N, 3, H, W) with labels (N, 1, H, W): for a store."""
+        return self._extract_masked(images, labels, _union([self.query_stages(), self.support_stages()]))
+
+    def _extract_masked(self, images: Tensor, labels: Tensor, wanted: Sequence[str]) -> BackboneFeatures:
+        """Features with all of these stages; 'masked_layer4' is computed from the labels."""
+        if MASKED_LAST_STAGE not in wanted:
+            return self._extract(images, wanted)
+        plain = [stage for stage in wanted if stage != MASKED_LAST_STAGE]
+        features = self._extract(images, _union([plain, ['layer3']]))
+        last = self._masked_last_stage(features['layer3'], images, labels)
+        return replace(features, stages={**features.stages, MASKED_LAST_STAGE: last})
 
     def _extract(self, images: Tensor, stages: Sequence[str]) -> BackboneFeatures:
         blocks = any(head.uses_blocks for head in self._meta_heads().values())
@@ -111,9 +128,13 @@ class FeatureExtraction:
 
     @staticmethod
     def _describe(
-        features: BackboneFeatures, images: Tensor, padding: Tensor | None, episode_seed: Tensor | None
+        features: BackboneFeatures,
+        images: Tensor | BackboneFeatures,
+        padding: Tensor | None,
+        episode_seed: Tensor | None,
     ) -> BackboneFeatures:
-        N, size = images.shape[0], tuple(images.shape[-2:])
+        N, stored = features.batch_size, isinstance(images, BackboneFeatures)
+        size = images.image_size if stored else tuple(images.shape[-2:])
         if padding is None:
             padding = torch.zeros(N, *size, dtype=torch.bool, device=images.device)
         if episode_seed is None:

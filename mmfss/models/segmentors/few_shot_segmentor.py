@@ -114,11 +114,13 @@ class FewShotSegmentor(FeatureExtraction, BaseSegmentor):
 
     # ------------------------------------------------------------------ supports and queries
 
-    def encode_support(self, inputs: Tensor, masks: Tensor, episode_seed: Tensor | None = None) -> SupportBank:
+    def encode_support(
+        self, inputs: Tensor | BackboneFeatures, masks: Tensor, episode_seed: Tensor | None = None
+    ) -> SupportBank:
         """Everything the supports contribute.
 
         Args:
-            inputs (Tensor): Normalised support images (B, K, 3, H, W).
+            inputs (Tensor | BackboneFeatures): Normalised supports (B, K, 3, H, W), or a store's features of all B*K.
             masks (Tensor): Their labels (B, K, H, W): 1 foreground, 0 background, 255 neither.
             episode_seed (Tensor, optional): int64 (B,), for heads that draw.
 
@@ -133,7 +135,8 @@ class FewShotSegmentor(FeatureExtraction, BaseSegmentor):
         B, K = masks.shape[:2]
         labels = masks.flatten(0, 1).unsqueeze(1)  # (N, 1, H, W), N = B*K
         seeds = None if episode_seed is None else episode_seed.repeat_interleave(K)
-        features = self.support_features(inputs.flatten(0, 1), labels, seeds)
+        flat = inputs if isinstance(inputs, BackboneFeatures) else inputs.flatten(0, 1)
+        features = self.support_features(flat, labels, seeds)
         heads = self._meta_heads()
         with self._head_precision(inputs.device):
             parts = {name: head.encode_support(features, labels) for name, head in heads.items()}
