@@ -85,20 +85,25 @@ class ClassIndex:
         return replace(self, starts=np.searchsorted(pairs[0], np.arange(len(self) + 1)), labels=pairs[1], counts=counts)
 
 
-def index_histogram(mask: Image.Image) -> np.ndarray:
-    """(256,) pixels of each index of an open mask.
+def index_values(mask: Image.Image) -> np.ndarray:
+    """(H, W) uint8 of an open mask, its indices as they are stored; 1 bit holds 0 and 1.
 
     Raises:
         ValueError: When it is no index image.
     """
-    if mask.mode == '1':  # indices 0 and 1
-        return np.bincount(np.asarray(mask).reshape(-1), minlength=256)
-    if mask.mode not in ('P', 'L'):
+    if mask.mode not in ('1', 'P', 'L'):
         raise ValueError(
             f'its mode is {mask.mode}; a mask must be an 8-bit palette or grey PNG '
             'whose pixels are class indices (turn colours into indices first)'
         )
-    return np.array(mask.histogram(), dtype=np.int64)
+    return np.asarray(mask).astype(np.uint8)
+
+
+def index_histogram(mask: Image.Image) -> np.ndarray:
+    """(256,) pixels of each index of an open mask, as :func:`index_values` reads it."""
+    if mask.mode in ('P', 'L'):  # Pillow counts faster
+        return np.array(mask.histogram(), dtype=np.int64)
+    return np.bincount(index_values(mask).reshape(-1), minlength=256)
 
 
 Histogram = Callable[[Image.Image], np.ndarray]

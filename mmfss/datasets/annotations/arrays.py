@@ -28,7 +28,7 @@ def read_npy(path: str | Path) -> AnnotationFile:
     try:
         # Mapped, so that a header which claims a huge array is compared with the file first.
         values = np.array(np.load(path, mmap_mode='r', allow_pickle=False))
-    except (ValueError, OSError, EOFError, MemoryError) as error:
+    except Exception as error:  # of numpy, of the tokenizer that reads the header, of the system
         raise AnnotationError(
             f'{path} is cut off or no plain array ({error}). Save the mask with numpy.save as an '
             'array of integers or bool.'
@@ -79,7 +79,10 @@ def array_file(values: np.ndarray, path: str, kind: str, names: tuple[str, ...] 
 
 def is_voc_palette(image: Image.Image) -> bool:
     """Whether an index image has the colours of Pascal VOC for the classes of VOC."""
-    palette = image.getpalette() if image.mode == 'P' else None
+    try:
+        palette = image.getpalette() if image.mode == 'P' else None
+    except Exception:  # it cannot be decoded, which is said when it is read
+        return False
     return palette is not None and palette[: 3 * len(VOC_NAMES)] == voc_palette()[: 3 * len(VOC_NAMES)]
 
 
@@ -93,6 +96,6 @@ def read_index_image(path: str | Path) -> AnnotationFile:
         with Image.open(path) as image:
             names = VOC_NAMES if is_voc_palette(image) else ()
         values = read_mask(path, f'The mask {path}')
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except Exception as error:  # each decoder raises its own kind
         raise AnnotationError(f'{path} cannot be read as a mask ({error}). Save it as a PNG again.') from error
     return array_file(whole_numbers(values), str(path), 'index image', names)

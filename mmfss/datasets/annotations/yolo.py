@@ -104,7 +104,7 @@ def read_class_names(path: Path) -> tuple[str, ...]:
         if not isinstance(names, list):
             raise TypeError(f'`names` is a {type(names).__name__}')
         return tuple(str(name) for name in names)
-    except (yaml.YAMLError, KeyError, TypeError, RecursionError) as error:
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError) as error:  # of a date
         raise AnnotationError(
             f'{path} holds no class names ({type(error).__name__}: {error}). It needs `names: [a, b]` or `names: '
             '{0: a, 1: b}`.'
