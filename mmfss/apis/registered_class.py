@@ -70,7 +70,7 @@ class RegisteredClass:
             raise ValueError(
                 f'{path} is no bank ({kind}). A checkpoint is not one; register the class again and save it'
             ) from error
-        if not all(isinstance(content.get(key) or '', str) for key in ('name', 'key')):
+        if not all(isinstance(content.get(key), str | None) for key in ('name', 'key')):
             raise ValueError(f'{path} is no bank (its name or key is no text). Register the class again and save it')
         key = content.get('key') or hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
         return cls(content.get('name') or path.stem, bank, key)

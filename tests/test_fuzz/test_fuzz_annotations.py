@@ -9,9 +9,10 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
+import pytest
 from fuzzing import Refusal, Trap, attempt, folder, written
 from helpers import load_script
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from mutations import NUMBERS, TEXTS, VALUES, damaged, encoded, mangled
 from PIL import Image
@@ -201,12 +202,18 @@ NAMES = (
     'names: {? [a, b] : c}\n',
     '\t',
     'names: 2020-99-99\n',
+    'a0: &a0 [x, x]\n' + ''.join(f'a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n' for i in range(1, 40)) + 'names: [*a39]\n',
 )
 
 
 @given(text=st.sampled_from(NAMES), labels=st.sampled_from(YOLO), data=st.data())
 def test_class_names_of_yolo(text, labels, data):
     use_all_ways(labels.encode(), 'a.txt', 'cat', data__yaml=data.draw(encoded(text)))
+
+
+@pytest.mark.parametrize('text', NAMES)
+def test_class_names_as_they_are(text):
+    use_all_ways(YOLO[0].encode(), 'a.txt', 'cat', data__yaml=text.encode())
 
 
 @st.composite
@@ -236,6 +243,8 @@ def test_arrays_of_numpy(array, data):
     shape=st.lists(st.sampled_from([-1, 0, 1, 40, 60, 10**6, 10**12, 2**63, 10**30]), max_size=4),
     kind=st.sampled_from(['|u1', '<f8', '|O', '<M8[s]', 'x', '|V0', '|S0']),
 )
+@example(shape=[2**63], kind='|u1')  # OverflowError
+@example(shape=[40, 60], kind="'")  # TokenError
 def test_an_array_that_claims_a_shape(shape, kind):
     head = repr({'descr': kind, 'fortran_order': False, 'shape': tuple(shape)}).encode().ljust(117) + b'\n'
     use_all_ways(b'\x93NUMPY\x01\x00' + len(head).to_bytes(2, 'little') + head + b'\1' * 100, 'a.npy', '1')

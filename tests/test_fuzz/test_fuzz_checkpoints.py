@@ -9,7 +9,7 @@ from collections import OrderedDict
 
 import torch
 from fuzzing import Refusal, Trap, attempt, folder, written
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from mmengine.runner import CheckpointLoader
 from mutations import NUMBERS, TEXTS, damaged, mangled
@@ -100,6 +100,10 @@ def load_all_ways(data: bytes, name: str = 'model.pth') -> None:
 
 
 @given(content=st.deferred(lambda: mangled(good(), VALUES)), zipped=st.booleans())
+@example(content=dict(good(), meta=dict(fold=torch.zeros(0))), zipped=True)
+@example(content=dict(good(), meta=dict(dataset_meta=torch.ones(2))), zipped=True)
+@example(content=dict(good(), meta=dict(base_class_names=1.0)), zipped=True)
+@example(content=dict(state_dict={'backbone.weight': torch.ones(2, device='meta')}), zipped=True)
 def test_a_checkpoint_of_other_values(content, zipped):
     try:
         data = saved(content, _use_new_zipfile_serialization=zipped)
@@ -109,6 +113,11 @@ def test_a_checkpoint_of_other_values(content, zipped):
 
 
 @given(content=st.deferred(lambda: mangled(bank(), VALUES)), zipped=st.booleans())
+@example(content=dict(bank(), summary=1.0), zipped=True)
+@example(content=dict(bank(), summary=torch.ones(2)), zipped=True)
+@example(content=dict(bank(), tensors={}), zipped=True)
+@example(content=dict(bank(), name=torch.zeros(0)), zipped=True)
+@example(content=dict(bank(), key=torch.zeros(0)), zipped=True)
 def test_a_bank_of_other_values(content, zipped):
     try:
         data = saved(content, _use_new_zipfile_serialization=zipped)

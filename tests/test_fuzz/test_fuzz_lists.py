@@ -92,6 +92,8 @@ def test_every_name_of_a_list_is_read(names, coding, end):
 
 
 @given(text=texts(IMAGES))
+@example(text=b'/')
+@example(text=b'../JPEGImages/val_01_0')
 def test_a_list_of_images(text):
     root, _ = data()
     with folder() as place:
@@ -121,6 +123,9 @@ def test_a_list_of_training_images(text):
 
 
 @given(text=texts(list(CLASSES)), other=texts(list(CLASSES)))
+@example(text=b'..', other=b'ant')
+@example(text=b'ant', other=b'bee\nbee')
+@example(text=b'', other=b'')
 def test_a_list_of_classes(text, other):
     _, root = data()
     with folder() as place:

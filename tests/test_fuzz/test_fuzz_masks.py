@@ -2,13 +2,14 @@
 """Masks: labels (H, W) of the image's size with an object, or a refusal by name, whatever door they come through."""
 
 import io
+import struct
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from fuzzing import Refusal, attempt, folder, written
 from helpers import load_script
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from mutations import damaged, with_checksums
 from pictures import MODES, SUFFIXES, image_of, pictures, values_of
@@ -106,7 +107,17 @@ def test_a_damaged_mask(data, suffix):
     read_as_data(data, suffix)
 
 
+def png_of_size(width: int, height: int) -> bytes:
+    """A palette PNG that claims this size and holds 30 x 20 pixels."""
+    stream = io.BytesIO()
+    Image.new('P', SIZE[::-1], 1).save(stream, 'PNG')
+    data = stream.getvalue()
+    return with_checksums(data[:16] + struct.pack('>II', width, height) + data[24:])
+
+
 @given(data=pictures({'PNG': MODES['PNG']}, size=SIZE).flatmap(lambda p: damaged(p.data)).map(with_checksums))
+@example(data=png_of_size(2**24, 20))  # with a label: DecompressionBombError
+@example(data=png_of_size(30, 20)[:-20])  # with a label, and in memory: a truncated file without its name
 def test_a_damaged_png_whose_checksums_are_right(data):
     support_all_ways(data, '.png', 1)
     read_as_data(data, '.png')

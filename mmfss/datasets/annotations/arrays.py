@@ -77,11 +77,12 @@ def array_file(values: np.ndarray, path: str, kind: str, names: tuple[str, ...] 
     return AnnotationFile(path, kind, (AnnotatedImage(None, values.shape, tuple(objects)),), names)
 
 
-def is_voc_palette(image: Image.Image) -> bool:
+def is_voc_palette(path: str | Path) -> bool:
     """Whether an index image has the colours of Pascal VOC for the classes of VOC."""
     try:
-        palette = image.getpalette() if image.mode == 'P' else None
-    except Exception:  # it cannot be decoded, which is said when it is read
+        with Image.open(path) as image:
+            palette = image.getpalette() if image.mode == 'P' else None
+    except Exception:  # none, huge, cannot be decoded: said when it is read
         return False
     return palette is not None and palette[: 3 * len(VOC_NAMES)] == voc_palette()[: 3 * len(VOC_NAMES)]
 
@@ -93,9 +94,8 @@ def read_index_image(path: str | Path) -> AnnotationFile:
         AnnotationError: When it is in colours, or cannot be read.
     """
     try:
-        with Image.open(path) as image:
-            names = VOC_NAMES if is_voc_palette(image) else ()
+        names = VOC_NAMES if is_voc_palette(path) else ()
         values = read_mask(path, f'The mask {path}')
-    except Exception as error:  # each decoder raises its own kind
+    except (OSError, ValueError) as error:
         raise AnnotationError(f'{path} cannot be read as a mask ({error}). Save it as a PNG again.') from error
     return array_file(whole_numbers(values), str(path), 'index image', names)
