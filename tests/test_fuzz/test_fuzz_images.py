@@ -1,7 +1,9 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """Images: any file, array or PIL image becomes (H, W, 3) uint8 of its own size, or is refused by name."""
 
+import functools
 import io
+import math
 import struct
 import zlib
 from pathlib import Path
@@ -15,6 +17,7 @@ from mutations import damaged, with_checksums
 from pictures import LOSSLESS, MODES, NOT_READ, RESIZED, SUFFIXES, pictures
 from PIL import Image
 
+from mmfss.apis import FewShotInferencer
 from mmfss.apis.images import load_image
 from mmfss.apis.queries import NameBook, find_queries
 from mmfss.datasets.file_kinds import _PREFIXES
@@ -23,6 +26,7 @@ from mmfss.datasets.transforms import LoadFewShotImage
 
 DEMO = Path(__file__).parents[2] / 'demo'
 ONNX, WEB = (load_script(DEMO / name) for name in ('onnx_images.py', 'web_demo/images.py'))
+TOYS = load_script(Path(__file__).parents[1] / 'test_apis' / 'api_toys.py')
 LOADER = LoadFewShotImage(to_float32=False)
 MOST = Image.MAX_IMAGE_PIXELS
 
@@ -147,3 +151,44 @@ def test_something_else_than_an_image(item):
     names = ['image 0', 'The path of the image is empty', type(item).__name__, str(item)]
     assert isinstance(attempt(lambda: load_image(item, LOADER, 'image 0'), *names, typed=True), Refusal)
     attempt(lambda: find_queries([item], NameBook()), *names, typed=True)
+
+
+@functools.cache
+def inferencer() -> FewShotInferencer:
+    """A tiny model that keeps the aspect of images."""
+    with folder() as place:
+        weights = TOYS.write_checkpoint(TOYS.tiny_config(), Path(place, 'tiny.pth'))
+        return FewShotInferencer(TOYS.tiny_config(), weights, 'cpu', show_progress=False)
+
+
+@given(
+    picture=pictures(),
+    support=pictures({'PNG': ('RGB',), 'JPEG': ('L',)}),
+    box=st.tuples(*[st.integers(-2, 45)] * 4),
+    options=st.fixed_dictionaries(
+        {},
+        optional=dict(
+            threshold=st.sampled_from([0, 0.5, 1, -1, math.nan, math.inf, 2]),
+            batch_size=st.sampled_from([1, 3, 0, -1, 1.5]),
+            formats=st.sampled_from([('png',), ('coco', 'yolo', 'labelme'), (), ('x',)]),
+        ),
+    ),
+)
+def test_a_result_has_the_size_of_its_image(picture, support, box, options):
+    with folder() as place:
+        query = str(written(place, f'query{".tif" if picture.format == "TIFF" else ".png"}', picture.data))
+        shown = str(written(place, 'support.jpg', support.data))
+        known = attempt(lambda: inferencer().register('gear', shown, dict(box=box)), shown)
+        if isinstance(known, Refusal):
+            known = inferencer().register('gear', TOYS.photo(0), TOYS.disc())
+        found = attempt(
+            lambda: inferencer()([query], known, out_dir=Path(place, 'out'), **options),
+            query,
+            *(f'`{name}`' for name in options),
+            'format',
+        )
+        if not isinstance(found, Refusal):
+            size = read_rgb(query).shape[:2]
+            assert [result.mask.shape for result in found] == [size]
+            with Image.open(Path(place, 'out/masks/query.png')) as mask:
+                assert mask.size == size[::-1]
