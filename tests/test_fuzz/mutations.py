@@ -110,7 +110,7 @@ def mangled(draw, tree: Any, values: st.SearchStrategy = VALUES, most: int = 3) 
         elif kind == 'rename' and isinstance(owner, dict):
             owner[draw(st.sampled_from(['', 'x', *map(str, owner)]))] = owner.pop(path[-1])
         else:
-            owner[path[-1]] = draw(values)
+            owner[path[-1]] = copy.deepcopy(draw(values))  # a later fault must not change the strategy's own
     return tree
 
 

@@ -178,9 +178,8 @@ def test_a_damaged_list_of_episodes(content):
 def test_queries_by_any_name(names, pattern):
     _, root = data()
     given_ = [str(root / name) if pattern and '\0' not in name else name for name in names]
-    found = attempt(
-        lambda: find_queries(given_, NameBook()), *map(str, given_), 'list is empty', 'path of the image is empty'
-    )
+    named = (*(name.rstrip('/') for name in given_ if name.strip('/')), 'list is empty', 'path of the image is empty')
+    found = attempt(lambda: find_queries(given_, NameBook()), *named, '/')
     assert isinstance(found, Refusal) or sum(map(len, found)) > 0
 
 

@@ -129,6 +129,7 @@ def test_fields_of_configs(data, name):
         max_size=3,
     )
 )
+@example(options=[('--data-root', '')])  # KeyError out of mmengine
 def test_options_of_runs(options):
     import os
 
@@ -210,6 +211,7 @@ WORDS = st.one_of(
 
 
 @given(name=st.sampled_from(TOOLS), words=st.lists(WORDS, max_size=6))
+@example(name='cross_validate', words=[''])  # ValueError out of pathlib
 def test_the_command_lines_of_tools(name, words):
     module = tool(name)
     attempt_options(lambda: module.parse_args(words), '--', 'argument', 'config', 'usage', *filter(None, words))
@@ -267,6 +269,8 @@ POINTS = st.lists(st.lists(SCALARS, min_size=2, max_size=2) | st.tuples(SCALARS,
     ),
     size=st.sampled_from([(30, 40), (1, 1), (1, 300), (300, 1), (250, 250)]),
 )
+@example(annotation=dict(box=[0, 0, 10**400, 5]), size=(30, 40))  # OverflowError
+@example(annotation=dict(points=[[1, 1]], radius=10**400), size=(30, 40))
 @example(annotation=dict(polygon=[[0, 0], [1e-300, 1], [5, 5]]), size=(30, 40))
 def test_coordinates_in_python(annotation, size):
     check_labels(annotation, size)
