@@ -13,6 +13,7 @@ POINT_RADIUS = 0.02  # of the longer side: such a disc still covers several pixe
 KINDS = ('box', 'polygon', 'points')
 LARGEST = sys.float_info.max  # a whole number may be larger
 FAR = 10  # times the longer side: what lies further outside is no slip of the hand
+_LISTS = (list, tuple, np.ndarray)
 _FROM_TOP = '. Coordinates are (x, y) from the top left.'
 _FORMS = 'A box is (x1, y1, x2, y2), a polygon at least three (x, y), points are (x, y), in pixels of the image.'
 
@@ -166,7 +167,7 @@ def _polygons(given) -> list[np.ndarray]:
     first = given[0]
     if isinstance(first, (int, float, str, np.number)) or first is None:
         raise ValueError('it is a flat list; give pairs: [(x, y), (x, y), (x, y)]')
-    several = len(first) > 0 and hasattr(first[0], '__len__') and not isinstance(first[0], str)
+    several = isinstance(first, _LISTS) and len(first) > 0 and isinstance(first[0], _LISTS)
     polygons = []
     for polygon in given if several else [given]:
         corners = np.array([numbers(corner, 2) for corner in polygon]).reshape(-1, 2)

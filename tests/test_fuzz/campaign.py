@@ -44,6 +44,8 @@ def campaign(kind: str, minutes: float) -> tuple[int, int | str, bool]:
         except KeyboardInterrupt:  # pytest got it as well and sums up
             status, stopped = process.wait(), True
         if not report.is_file():
+            print(Path(f'{report}.stack').read_text())
+            print(f'The files of the case are in the newest folder {tempfile.gettempdir()}/fuzz*.')
             return 0, f'its process ended with status {status}', stopped
         found = json.loads(report.read_text())
         return found['cases'], found['failed'], stopped

@@ -22,6 +22,12 @@ settings.register_profile('campaign', max_examples=200, print_blob=True, **_comm
 settings.load_profile('campaign' if MINUTES else 'quick')
 
 
+def pytest_configure(config):
+    """A campaign reads from a file where a case was stuck: pytest keeps stderr."""
+    if place := os.environ.get('FUZZ_REPORT'):
+        fuzzing.stack_file = open(f'{place}.stack', 'w')
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem):
     """In a campaign, one test after another is run again and again for its share of the time."""

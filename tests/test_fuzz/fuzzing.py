@@ -1,6 +1,7 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """What every fuzz test demands: a result, or a refusal that names what was handed in; soon, and in bounded memory."""
 
+import faulthandler
 import logging
 import os
 import resource
@@ -21,7 +22,9 @@ from mmfss.utils.plain_errors import expected_message
 
 SECONDS = 30  # of one case; an image of the largest size allowed takes a few
 MEMORY = 4 << 30  # bytes that one case may take
+STUCK = 120  # seconds after which a decoder that no signal stops takes the process down
 tried = 0  # cases since the start
+stack_file = None  # where a campaign wants to read what was stuck
 
 
 class Refusal(str):
@@ -83,9 +86,12 @@ def limits() -> Iterator[None]:
         used = int(Path('/proc/self/statm').read_text().split()[5]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_DATA, (used + MEMORY, hard))
     signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    if stack_file is not None:
+        faulthandler.dump_traceback_later(STUCK, exit=True, file=stack_file)
     try:
         yield
     finally:
+        faulthandler.cancel_dump_traceback_later()
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))

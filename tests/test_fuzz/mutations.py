@@ -76,7 +76,7 @@ VALUES = st.one_of(
     TEXTS,
     st.sampled_from([None, True, False]),
     st.lists(NUMBERS, max_size=7),
-    st.sampled_from([{}, [[]], [{}], {'a': 1}, {'size': [40, 60], 'counts': 'x'}, _deep(50), _deep(400)]),
+    st.sampled_from([{}, [[]], [{}], {'a': 1}, {'size': [40, 60], 'counts': 'x'}, _deep(50), _deep(150)]),
 )
 
 

@@ -270,6 +270,7 @@ POINTS = st.lists(st.lists(SCALARS, min_size=2, max_size=2) | st.tuples(SCALARS,
     size=st.sampled_from([(30, 40), (1, 1), (1, 300), (300, 1), (250, 250)]),
 )
 @example(annotation=dict(box=[0, 0, 10**400, 5]), size=(30, 40))  # OverflowError
+@example(annotation=dict(polygon=[{'a': 1}]), size=(30, 40))  # KeyError
 @example(annotation=dict(points=[[1, 1]], radius=10**400), size=(30, 40))
 @example(annotation=dict(polygon=[[0, 0], [1e-300, 1], [5, 5]]), size=(30, 40))
 def test_coordinates_in_python(annotation, size):

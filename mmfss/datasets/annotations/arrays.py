@@ -27,13 +27,19 @@ def read_npy(path: str | Path) -> AnnotationFile:
     read_bytes(path)  # a pipe or a folder is refused
     try:
         # Mapped, so that a header which claims a huge array is compared with the file first.
-        values = np.array(np.load(path, mmap_mode='r', allow_pickle=False))
+        mapped = np.load(path, mmap_mode='r', allow_pickle=False)
     except Exception as error:  # of numpy, of the tokenizer that reads the header, of the system
         raise AnnotationError(
             f'{path} is cut off or no plain array ({error}). Save the mask with numpy.save as an '
             'array of integers or bool.'
         ) from error
-    return array_file(values, str(path), '.npy')
+    _check_type(mapped, str(path))  # before it is copied: elements of no bytes may be any number
+    return array_file(np.array(mapped), str(path), '.npy')
+
+
+def _check_type(values: np.ndarray, path: str) -> None:
+    if values.dtype.kind not in 'buif':
+        raise AnnotationError(f'{path} is an array of {values.dtype}; a mask is of integers or bool. Convert it.')
 
 
 def array_file(values: np.ndarray, path: str, kind: str, names: tuple[str, ...] = ()) -> AnnotationFile:
@@ -52,8 +58,7 @@ def array_file(values: np.ndarray, path: str, kind: str, names: tuple[str, ...] 
         raise AnnotationError(
             f'{path} is an array of shape {shape}; a mask has height and width. Save one (H, W) array.'
         )
-    if values.dtype.kind not in 'buif':
-        raise AnnotationError(f'{path} is an array of {values.dtype}; a mask is of integers or bool. Convert it.')
+    _check_type(values, path)
     if values.dtype.kind == 'f':
         if not np.isfinite(values).all() or (values != np.floor(values)).any():
             raise AnnotationError(
