@@ -17,7 +17,7 @@ _cases: Counter = Counter()
 
 configuration.set_hypothesis_home_dir(Path(__file__).parents[2] / '.hypothesis')
 _common = dict(deadline=None, suppress_health_check=list(HealthCheck))  # each case has its own limit
-settings.register_profile('quick', max_examples=12, derandomize=True, database=None, **_common)
+settings.register_profile('quick', max_examples=20, derandomize=True, database=None, **_common)
 settings.register_profile('campaign', max_examples=200, print_blob=True, **_common)
 settings.load_profile('campaign' if MINUTES else 'quick')
 
