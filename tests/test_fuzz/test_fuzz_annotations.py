@@ -77,6 +77,10 @@ def test_json_of_labelme_and_coco(data):
     use_all_ways(data, 'a.json')
 
 
+def test_an_image_that_is_not_there_is_named_with_its_file():
+    use_all_ways(json.dumps(toys.coco(names=('x.jpg', 'b.jpg'))).encode(), 'a.json')
+
+
 @given(data=st.sampled_from(JSON).flatmap(lambda tree: damaged(json.dumps(tree).encode())))
 def test_damaged_json(data):
     use_all_ways(data, 'a.json')
