@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from fuzzing import Refusal, attempt, folder, written
 from helpers import AREA, load_script, scenes, write_class_folders, write_voc
 from hypothesis import example, given
@@ -268,6 +269,15 @@ def test_the_notes_of_an_earlier_run(content, data):
             json.loads(Path(place, 'annotations.json').read_text())
 
 
+@pytest.mark.parametrize(
+    'change', [dict(image=1.0), dict(classes='gear'), dict(annotations=[dict(id=1)]), dict(name=1)]
+)
+def test_a_changed_note_is_passed_over(change, tmp_path):
+    written(tmp_path, 'masks/a.png', b'x')
+    written(tmp_path, 'annotations.jsonl', json.dumps({**RECORD, **change}).encode())
+    assert not ResultWriter(tmp_path, ['gear'], 'x').names
+
+
 @functools.cache
 def report() -> dict:
     """What tools/test.py writes."""
@@ -297,3 +307,19 @@ def test_a_report(content, data):
             attempt(lambda: COMPARE.comparison_table(both, ['a', 'b']), str(path))
             attempt(lambda: ANALYZE.size_table(found, list(found['summary'])), str(path))
             attempt(lambda: ANALYZE.title_of(found), str(path))
+
+
+@pytest.mark.parametrize(
+    'change, part',
+    [
+        (dict(summary=1.0), 'summary is a float'),
+        (dict(summary={}), 'summary is empty'),
+        (dict(summary={'meta': {'mIoU': 1, 'FB-IoU': 1}}), r'episodes\[0\].counts has no four numbers for meta'),
+        (dict(per_class=[{'name': 'ant', 'episodes': 1}]), r'per_class\[0\] has no IoU'),
+        (dict(episodes=None), 'episodes is a NoneType'),
+    ],
+)
+def test_an_edited_report_is_refused(change, part, tmp_path):
+    path = written(tmp_path, 'results.json', json.dumps({**report(), **change}).encode())
+    with pytest.raises(ValueError, match=f'results.json is no whole result file: {part}'):
+        read_report(str(path))
