@@ -3,9 +3,9 @@
 
     FUZZ_MINUTES=600 python tests/test_fuzz/campaign.py [KIND ...]
 
-The kinds (images, masks, annotations, lists, checkpoints, options) share the minutes; each has a process of its own, so
-that one which a decoder takes down, or which never ends, is a finding too. Ctrl-C ends it with what was found so far.
-A finding is printed with the smallest case that shows it, and is tried again first in the next campaign (.hypothesis).
+The kinds (images, masks, annotations, lists, results, checkpoints, options) share the minutes. Each has a process of
+its own, so that one which a decoder takes down, or which never ends, is a finding too. Ctrl-C ends it with what was
+found so far. A finding is printed with the smallest case that shows it, and is tried first in the next campaign.
 """
 
 import json
@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
-KINDS = ('images', 'masks', 'annotations', 'lists', 'checkpoints', 'options')
+KINDS = ('images', 'masks', 'annotations', 'lists', 'results', 'checkpoints', 'options')
 HANGS_AFTER = 600  # seconds over its time; a finding is made small in this time
 
 

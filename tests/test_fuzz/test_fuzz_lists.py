@@ -7,25 +7,17 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import numpy as np
-import pytest
 from fuzzing import Refusal, attempt, folder, written
-from helpers import AREA, load_script, scenes, write_class_folders, write_voc
+from helpers import AREA, scenes, write_class_folders, write_voc
 from hypothesis import example, given
 from hypothesis import strategies as st
 from mutations import ENCODINGS, damaged, encoded, mangled
 
 from mmfss.apis.queries import NameBook, find_queries
-from mmfss.apis.writer import ResultWriter
 from mmfss.datasets import DividedFolderDataset, FolderFewShotDataset, Pascal5iDataset, read_episodes, write_episodes
-from mmfss.datasets.class_index import load_class_index
 from mmfss.datasets.episodes import Episode
 from mmfss.datasets.listings import read_lines
-from mmfss.evaluation import summarise
-from mmfss.evaluation.report import read_report
 
-TOOLS = Path(__file__).parents[2] / 'tools' / 'analysis_tools'
-COMPARE, ANALYZE = (load_script(TOOLS / f'{name}.py') for name in ('compare_results', 'analyze_results'))
 CLASSES = ('ant', 'bee', 'cow', 'dog')
 IMAGES = [name for name in scenes('val') if name.split('_')[1] in ('01', '02', '03')]
 STRANGE = st.one_of(
@@ -218,108 +210,3 @@ def test_class_folders_of_any_files(names, kinds):
         attempt(
             lambda: DividedFolderDataset(data_root=str(root), train_images=1, phase='train', index_workers=1), str(root)
         )
-
-
-@functools.cache
-def index_file() -> bytes:
-    """The class index of a list, as it is kept beside the data."""
-    root, _ = data()
-    with folder() as place:
-        load_class_index([entry()], data_root=place, workers=1)
-        (path,) = Path(place).rglob('*.npz')
-        return path.read_bytes()
-
-
-def entry() -> tuple[str, str, str]:
-    root, _ = data()
-    name = IMAGES[0]
-    return name, str(root / f'JPEGImages/{name}.jpg'), str(root / f'SegmentationClassAug/{name}.png')
-
-
-@given(content=st.deferred(lambda: damaged(index_file())))
-def test_a_damaged_class_index_is_made_anew(content):
-    with folder() as place:
-        first = load_class_index([entry()], data_root=place, workers=1)
-        (path,) = Path(place).rglob('*.npz')
-        path.write_bytes(content)
-        again = attempt(lambda: load_class_index([entry()], data_root=place, workers=1), place)
-        assert again.labels.tolist() == first.labels.tolist() and again.counts.tolist() == first.counts.tolist()
-
-
-RECORD = dict(
-    name='a',
-    identity='i',
-    stamp='s',
-    settings='x',
-    classes=['gear'],
-    image=dict(file_name='a.jpg', mask='masks/a.png', height=4, width=5),
-    annotations=[dict(category_id=1, segmentation=dict(size=[4, 5], counts='d0'), area=0, bbox=[0, 0, 1, 1])],
-)
-
-
-@given(content=mangled([RECORD, dict(RECORD, name='b')]), data=st.data())
-def test_the_notes_of_an_earlier_run(content, data):
-    lines = content if isinstance(content, list) else [content]
-    with folder() as place:
-        written(place, 'masks/a.png', b'x')
-        written(place, 'annotations.jsonl', data.draw(encoded('\n'.join(map(json.dumps, lines)))))
-        writer = attempt(lambda: ResultWriter(place, ['gear'], 'x', ('coco',)), place)
-        if not isinstance(writer, Refusal):
-            attempt(writer.close, place)
-            json.loads(Path(place, 'annotations.json').read_text())
-
-
-@pytest.mark.parametrize(
-    'change', [dict(image=1.0), dict(classes='gear'), dict(annotations=[dict(id=1)]), dict(name=1)]
-)
-def test_a_changed_note_is_passed_over(change, tmp_path):
-    written(tmp_path, 'masks/a.png', b'x')
-    written(tmp_path, 'annotations.jsonl', json.dumps({**RECORD, **change}).encode())
-    assert not ResultWriter(tmp_path, ['gear'], 'x').names
-
-
-@functools.cache
-def report() -> dict:
-    """What tools/test.py writes."""
-    meta = dict(class_names=('background', 'ant', 'bee'), eval_class_ids=(1, 2), fold=0, shots=1, protocol='balanced')
-    rows = [
-        dict(run=0, episode=e, class_id=1 + e % 2, query=f'q{e}', supports=[], counts={'final': np.array([5, 0, 2, 8])})
-        for e in range(4)
-    ]
-    return dict(
-        config='msanet',
-        checkpoint='x.pth',
-        **json.loads(
-            json.dumps(summarise(rows, dict(meta, episodes_hash='f00', support_control=None), 0), default=list)
-        ),
-    )
-
-
-@given(content=st.deferred(lambda: mangled(report())), data=st.data())
-def test_a_report(content, data):
-    with folder() as place:
-        path = written(place, 'results.json', data.draw(encoded(json.dumps(content))))
-        good = written(place, 'good.json', json.dumps(report()).encode())
-        found = attempt(lambda: read_report(str(path)), str(path))
-        if not isinstance(found, Refusal):
-            both = [(str(path), found), (str(good), report())]
-            attempt(lambda: COMPARE.check_same_episodes(both), str(path))
-            attempt(lambda: COMPARE.comparison_table(both, ['a', 'b']), str(path))
-            attempt(lambda: ANALYZE.size_table(found, list(found['summary'])), str(path))
-            attempt(lambda: ANALYZE.title_of(found), str(path))
-
-
-@pytest.mark.parametrize(
-    'change, part',
-    [
-        (dict(summary=1.0), 'summary is a float'),
-        (dict(summary={}), 'summary is empty'),
-        (dict(summary={'meta': {'mIoU': 1, 'FB-IoU': 1}}), r'episodes\[0\].counts has no four numbers for meta'),
-        (dict(per_class=[{'name': 'ant', 'episodes': 1}]), r'per_class\[0\] has no IoU'),
-        (dict(episodes=None), 'episodes is a NoneType'),
-    ],
-)
-def test_an_edited_report_is_refused(change, part, tmp_path):
-    path = written(tmp_path, 'results.json', json.dumps({**report(), **change}).encode())
-    with pytest.raises(ValueError, match=f'results.json is no whole result file: {part}'):
-        read_report(str(path))
