@@ -30,6 +30,9 @@ def wrong_part(report: dict) -> str | None:
         return wrong
     if not report['summary']:
         return 'summary is empty'
+    for output, entry in report['summary'].items():
+        if lists := [key for key, value in entry.items() if isinstance(value, list) and not key.endswith('_ci')]:
+            return f'summary.{output}.{lists[0]} is a list'
     for place, row in enumerate(report['episodes']):
         for output in report['summary']:
             if len(row['counts'].get(output, ())) != 4:

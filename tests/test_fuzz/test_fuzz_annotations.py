@@ -77,8 +77,24 @@ def test_json_of_labelme_and_coco(data):
     use_all_ways(data, 'a.json')
 
 
-def test_an_image_that_is_not_there_is_named_with_its_file():
-    use_all_ways(json.dumps(toys.coco(names=('x.jpg', 'b.jpg'))).encode(), 'a.json')
+@pytest.mark.parametrize(
+    'name, text',
+    [
+        ('a.json', json.dumps(toys.coco(names=('x.jpg', 'b.jpg')))),  # an image that is not there
+        ('a.json', json.dumps(toys.coco(names=('x' * 300 + '.jpg', 'b.jpg')))),
+        ('a.json', json.dumps({**JSON[0], 'shapes': [{**JSON[0]['shapes'][0], 'shape_type': [1]}]})),
+        ('a.xml', XML[0].replace('"cat"', '""')),
+        ('a.xml', XML[0].replace('utf-8', 'ttf-8')),
+    ],
+)
+def test_what_campaigns_found(name, text):
+    use_all_ways(text.encode(), name)
+
+
+def test_a_mask_whose_name_is_too_long_is_refused_with_the_annotations(tmp_path):
+    path = written(tmp_path, 'a.json', json.dumps(toys.coco(names=('x' * 300 + '.jpg', 'b.jpg'))).encode())
+    message = attempt(lambda: prepare_coco(path, None, tmp_path / 'masks', workers=0), str(path))
+    assert isinstance(message, Refusal) and not (tmp_path / 'masks').exists()
 
 
 @given(data=st.sampled_from(JSON).flatmap(lambda tree: damaged(json.dumps(tree).encode())))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from fuzzing import Refusal, attempt, folder, written
 from helpers import load_script, scenes, write_voc
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from mutations import damaged, encoded, mangled
 
@@ -43,7 +43,16 @@ def entry() -> tuple[str, str, str]:
     return NAME, str(data() / f'JPEGImages/{NAME}.jpg'), str(data() / f'SegmentationClassAug/{NAME}.png')
 
 
+def damaged_stream() -> bytes:
+    """An index whose first compressed block is none: zlib has an error of its own."""
+    content = bytearray(index_file())
+    start = 30 + int.from_bytes(content[26:28], 'little') + int.from_bytes(content[28:30], 'little')
+    content[start : start + 8] = b'\x07' * 8
+    return bytes(content)
+
+
 @given(content=st.deferred(lambda: damaged(index_file())))
+@example(content=damaged_stream())
 def test_a_damaged_class_index_is_made_anew(content):
     with folder() as place:
         first = load_class_index([entry()], data_root=place, workers=1)
@@ -121,6 +130,7 @@ def test_a_report(content, data):
     [
         (dict(summary=1.0), 'summary is a float'),
         (dict(summary={}), 'summary is empty'),
+        (dict(summary={'final': {'mIoU': 1, 'FB-IoU': 1, 'mIoU_std': [1]}}), 'summary.final.mIoU_std is a list'),
         (dict(summary={'meta': {'mIoU': 1, 'FB-IoU': 1}}), r'episodes\[0\].counts has no four numbers for meta'),
         (dict(per_class=[{'name': 'ant', 'episodes': 1}]), r'per_class\[0\] has no IoU'),
         (dict(episodes=None), 'episodes is a NoneType'),

@@ -75,7 +75,7 @@ def _painter(shape: dict) -> Painter:
         return no_area(kind)
     need = {'polygon': 3, 'rectangle': 2, 'circle': 2, 'point': 1, 'points': 1, 'mask': 2, 'rotation': 4}
     need['oriented_rectangle'] = 4
-    if kind not in need:
+    if not isinstance(kind, str) or kind not in need:
         raise AnnotationError(f'its type is {kind!r}, which is none of {", ".join([*need, *_LINES])}')
     if len(points) < need[kind]:
         raise AnnotationError(f'it is a {kind} of {len(points)} points; {need[kind]} are needed')
