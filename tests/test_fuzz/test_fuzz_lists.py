@@ -4,7 +4,6 @@
 import functools
 import json
 import shutil
-import tempfile
 from pathlib import Path
 
 from fuzzing import Refusal, attempt, folder, written
@@ -60,10 +59,13 @@ STRANGE = st.one_of(
 )
 
 
+ROOT = folder()  # removed at the end of the process
+
+
 @functools.cache
 def data() -> tuple[Path, Path]:
     """A VOC layout and class folders, which stay as they are."""
-    root = Path(tempfile.mkdtemp(prefix='fuzz'))
+    root = Path(ROOT.name)
     voc = write_voc(root / 'voc', val=scenes('val'))
     return voc, write_class_folders(root / 'own', CLASSES, images=3)
 

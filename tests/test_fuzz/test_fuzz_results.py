@@ -3,7 +3,6 @@
 
 import functools
 import json
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +23,13 @@ COMPARE, ANALYZE = (load_script(TOOLS / f'{name}.py') for name in ('compare_resu
 NAME = 'val_01_0'
 
 
+ROOT = folder()  # removed at the end of the process
+
+
 @functools.cache
 def data() -> Path:
     """A VOC layout, which stays as it is."""
-    return write_voc(Path(tempfile.mkdtemp(prefix='fuzz')), val=scenes('val'))
+    return write_voc(Path(ROOT.name), val=scenes('val'))
 
 
 @functools.cache
