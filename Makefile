@@ -13,7 +13,7 @@ DEMO_CHECKPOINT := work_dirs/quickstart/seed0/msanet_shapes_1shot/fold0/meta_lea
 TEST_ENV := OMP_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-all lint quickstart demo clean
+.PHONY: help install test test-all fuzz lint quickstart demo clean
 
 help:
 	@echo "make install     .venv with mmfss (editable) and everything it needs"
@@ -21,6 +21,7 @@ help:
 	@echo "make demo        segment images of an unseen class with the quickstart's model"
 	@echo "make test        the tests, without the slow ones"
 	@echo "make test-all    all tests"
+	@echo "make fuzz        damaged files and odd options of every kind, new ones each time (FUZZ_MINUTES=60)"
 	@echo "make lint        ruff: rules and format"
 	@echo "make clean       remove caches and builds (keeps .venv, data and work_dirs)"
 
@@ -38,6 +39,10 @@ test: $(STAMP)
 
 test-all: $(STAMP)
 	$(TEST_ENV) $(PY) -m pytest tests
+
+# FUZZ_MINUTES=600 make fuzz: as long as wanted, all kinds together; KINDS="images lists": some of them.
+fuzz: $(STAMP)
+	$(TEST_ENV) $(PY) tests/test_fuzz/campaign.py $(KINDS)
 
 lint: $(STAMP)
 	$(PY) -m ruff check .

@@ -5,7 +5,9 @@ The rules in full are in mmfss/datasets/image_files.py, bit_depth.py and mask_fi
 those read and this does not (bit depths of colour files above 8, classes by number) is refused.
 """
 
+import io
 import sys
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -23,7 +25,8 @@ def open_upright(path: str) -> Image.Image:
         ValueError: When it is no image that is read here, or has bits that would be lost.
     """
     try:
-        image = Image.open(path, formats=FORMATS)
+        # Not by its path: Pillow 13 maps a TIFF that is turned into memory with swapped sides.
+        image = Image.open(io.BytesIO(Path(path).read_bytes()), formats=FORMATS)
         raw = str(image.tile[0][3]) if image.tile else ''
         frames = 1 if image.format in ('JPEG', 'MPO') else getattr(image, 'n_frames', 1)
         image.load()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from mmfss.apis.coordinates import numbers, pixels_of_box
 from mmfss.datasets.file_kinds import HEAD, file_kind
@@ -42,11 +42,12 @@ def read_image(path: str | Path, name: str, max_pixels: int) -> np.ndarray:
         raise ValueError(f'{name} cannot be read: it is no image but {kind[0]}. {kind[1]}')
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            check_size(image.size, name, max_pixels)
-    except (UnidentifiedImageError, OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+            size = image.size
+    except Exception as error:  # each decoder raises its own kind
         raise ValueError(
             f'{name} cannot be read as an image. Give a whole file of one of these kinds: {", ".join(FORMATS)}.'
         ) from error
+    check_size(size, name, max_pixels)
     try:
         return np.ascontiguousarray(decode_image(data, name)[..., ::-1])
     except CorruptFileError as error:

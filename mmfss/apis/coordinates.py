@@ -1,7 +1,7 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """Boxes, polygons and points as people give them, to pixels; what cannot be meant is refused with the reason."""
 
-import math
+import sys
 from collections.abc import Sequence
 
 import cv2
@@ -11,7 +11,9 @@ from mmfss.utils.notices import tell
 
 POINT_RADIUS = 0.02  # of the longer side: such a disc still covers several pixels of a network's small input
 KINDS = ('box', 'polygon', 'points')
+LARGEST = sys.float_info.max  # a whole number may be larger
 FAR = 10  # times the longer side: what lies further outside is no slip of the hand
+_LISTS = (list, tuple, np.ndarray)
 _FROM_TOP = '. Coordinates are (x, y) from the top left.'
 _FORMS = 'A box is (x1, y1, x2, y2), a polygon at least three (x, y), points are (x, y), in pixels of the image.'
 
@@ -71,8 +73,8 @@ def numbers(values, count: int) -> list[float]:
         if isinstance(value, str):
             raise ValueError(f'{value!r} is a text; give numbers, in pixels')
         real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-        if not real or not math.isfinite(value):
-            raise ValueError(f'{value} is no number of a pixel')
+        if not real or not -LARGEST <= value <= LARGEST:  # NaN is neither
+            raise ValueError(f'{_short(value)} is no number of a pixel')
     return [float(value) for value in values]
 
 
@@ -165,7 +167,7 @@ def _polygons(given) -> list[np.ndarray]:
     first = given[0]
     if isinstance(first, (int, float, str, np.number)) or first is None:
         raise ValueError('it is a flat list; give pairs: [(x, y), (x, y), (x, y)]')
-    several = len(first) > 0 and hasattr(first[0], '__len__') and not isinstance(first[0], str)
+    several = isinstance(first, _LISTS) and len(first) > 0 and isinstance(first[0], _LISTS)
     polygons = []
     for polygon in given if several else [given]:
         corners = np.array([numbers(corner, 2) for corner in polygon]).reshape(-1, 2)

@@ -10,6 +10,7 @@ import torch
 
 from mmfss.models.segmentors.presence import has_presence
 from mmfss.structures import SupportBank
+from mmfss.structures.support_bank import reason_of
 from mmfss.utils.file_kinds import foreign_kind
 from mmfss.utils.files import atomic_torch_save
 
@@ -68,10 +69,12 @@ class RegisteredClass:
             content = torch.load(path, map_location='cpu', weights_only=True)
             bank = SupportBank.from_state(content)
         except Exception as error:  # torch, pickle and zip each have their own
-            kind = foreign_kind(path) or type(error).__name__
+            kind = foreign_kind(path) or reason_of(error)
             raise ValueError(
                 f'{path} is no bank ({kind}). A checkpoint is not one; register the class again and save it'
             ) from error
+        if not all(isinstance(content.get(key), str | None) for key in ('name', 'key')):
+            raise ValueError(f'{path} is no bank (its name or key is no text). Register the class again and save it')
         key = content.get('key') or hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
         return cls(content.get('name') or path.stem, bank, key)
 

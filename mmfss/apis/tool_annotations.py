@@ -5,11 +5,8 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
-from PIL import Image
-
 from mmfss.datasets.annotations import is_annotation, read_annotation
 from mmfss.datasets.annotations.arrays import VOC_NAMES, is_voc_palette
-from mmfss.datasets.annotations.kinds import is_image
 
 _IN_MEMORY = ({'counts', 'size'}, {'segmentation'}, {'shapes'}, {'images', 'annotations', 'categories'})
 
@@ -52,7 +49,4 @@ def _value_of(mask: str | PathLike, label: str) -> int | None:
     """The value of a label in a mask image: a number, or a name of VOC with VOC's palette; else None."""
     if label.isdigit():
         return int(label)
-    if label in VOC_NAMES and is_image(mask):
-        with Image.open(mask) as image:
-            return VOC_NAMES.index(label) if is_voc_palette(image) else None
-    return None
+    return VOC_NAMES.index(label) if label in VOC_NAMES and is_voc_palette(mask) else None

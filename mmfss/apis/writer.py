@@ -204,14 +204,14 @@ class ResultWriter:
         last = {}
         with open(self._log, 'rb') as lines:
             for number, line in enumerate(lines):
-                with suppress(ValueError, KeyError, TypeError):
-                    last[json.loads(line)['name']] = number
+                if (record := _record(line)) is not None:
+                    last[record['name']] = number
         kept = set(last.values())
         with open(self._log, 'rb') as lines:
             for number, line in enumerate(lines):
                 if number in kept:
-                    record = json.loads(line)
-                    if (self.root / record['image']['mask']).is_file():
+                    record = _record(line)
+                    if os.path.isfile(self.root / record['image']['mask']):
                         yield record
 
     def _append(self, record: dict) -> None:
@@ -232,6 +232,20 @@ class ResultWriter:
         with open(self._log, 'rb') as stream:
             stream.seek(-1, os.SEEK_END)
             return stream.read(1) == b'\n'
+
+
+def _record(line: bytes) -> dict | None:
+    """A line that :meth:`ResultWriter.write` wrote; None for one that a kill cut off, or somebody changed."""
+    with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        record = json.loads(line)
+        texts = [record[key] for key in ('name', 'identity', 'stamp', 'settings')]
+        texts += [*record['classes'], record['image']['mask']]
+        parts = [record['image'], *record['annotations']]
+        numbered = any(key in part for part in parts for key in ('id', 'image_id'))
+        kinds = all(isinstance(text, str) for text in texts) and all(isinstance(part, dict) for part in parts)
+        if kinds and isinstance(record['classes'], list) and not numbered:
+            return record
+    return None
 
 
 def digest_of(settings: list) -> str:

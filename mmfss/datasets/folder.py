@@ -85,6 +85,8 @@ class FolderFewShotDataset(MappedFewShotDataset):
             if isinstance(novel_classes, str):
                 novel_classes = read_class_list(os.path.join(data_root, novel_classes))
             base = self._base_classes(data_root, novel_classes)
+        if not novel_classes:
+            raise ValueError(f'No class of {data_root} is novel: `novel_classes`, or the split {eval_split}, is empty.')
         # Base classes come first: their ids do not depend on what is tested.
         self._check_classes(data_root, [*base, *novel_classes])
         super().__init__(
@@ -115,8 +117,12 @@ class FolderFewShotDataset(MappedFewShotDataset):
         for place, name in enumerate(names):
             if name in names[:place] or name == BACKGROUND:
                 raise ValueError(
-                    f'The class {name} is named twice (in the splits, in `novel_classes`, or as '
-                    f'`{BACKGROUND}`). Every class belongs to one split.'
+                    f'The class {name} is named twice (in the splits, in `novel_classes`, or as `{BACKGROUND}`) for '
+                    f'{data_root}. Every class belongs to one split.'
+                )
+            if os.path.isabs(name) or os.path.normpath(name) != name or name.startswith('.') or '\0' in name:
+                raise ValueError(
+                    f'The class {name!r} is no folder in {data_root}. Check `novel_classes` or the split files.'
                 )
             if not os.path.isdir(os.path.join(data_root, name)):
                 raise FileNotFoundError(

@@ -49,20 +49,16 @@ def decode_image(data: bytes, path: str) -> np.ndarray:
     refuse_other_kinds(data[:HEAD], path)
     name = f'The image {path}'
     opened = open_picture(io.BytesIO(data), name, path)
-    try:
-        if opened is not None:
+    if opened is not None:
+        try:
             return np.ascontiguousarray(pil_rgb(opened, name)[..., ::-1])
-    except (CorruptFileError, Image.DecompressionBombError):
-        raise
-    except ValueError as error:
-        raise CorruptFileError(str(error)) from error
-    except Exception as error:  # each decoder raises its own kind; OpenCV may still know it
-        reason = str(error)
-    else:
-        reason = 'it cannot be decoded'
+        except CorruptFileError:
+            raise
+        except ValueError as error:
+            raise CorruptFileError(str(error)) from error
     values = _opencv(data, cv2.IMREAD_UNCHANGED)
     if values is None:
-        raise CorruptFileError(_corrupt(path, reason))
+        raise CorruptFileError(_corrupt(path, 'it cannot be decoded'))
     try:
         order = [2, 1, 0, 3][: values.shape[2]] if values.ndim == 3 and values.shape[2] in (3, 4) else slice(None)
         return np.ascontiguousarray(array_rgb(values[..., order] if values.ndim == 3 else values, name)[..., ::-1])
@@ -106,22 +102,22 @@ def pil_rgb(image: Image.Image, name: str) -> np.ndarray:
         ValueError: When its values are no brightness.
     """
     tell_pages(image, name)
-    wide = wide_colours(image)
     try:
+        wide = wide_colours(image)
         image = upright(image)
-        if image.mode.startswith(('I', 'F')):
-            return array_rgb(np.asarray(image), name)
-        alpha = None
         if image.has_transparency_data:
             image = image.convert('RGBA')
-            alpha = np.asarray(image)[..., 3]
-        colours = to_8_bit(wide, name) if wide is not None else np.asarray(image.convert('RGB'))
-    except OSError as error:
-        place = getattr(image, 'filename', '')
+        numbers = image.mode.startswith(('I', 'F'))
+        values = np.asarray(image if numbers or image.mode == 'RGBA' else image.convert('RGB'))
+    except Exception as error:  # each decoder raises its own kind
+        called = f'The image {image.filename}' if getattr(image, 'filename', '') else name
         raise CorruptFileError(
-            f'{f"The image {place}" if place else name} cannot be decoded ({error}). Fetch or save it again.'
+            f'{called} cannot be decoded ({str(error) or type(error).__name__}). Fetch or save it again.'
         ) from error
-    return _opaque(to_8_bit(colours, name), alpha, name)
+    if numbers:
+        return array_rgb(values, name)
+    colours = to_8_bit(values[..., :3] if wide is None else wide, name)
+    return _opaque(colours, values[..., 3] if values.shape[2] == 4 else None, name)
 
 
 def tell_pages(image: Image.Image, name: str) -> None:

@@ -43,7 +43,7 @@ def read_names(ann_file: str, images: str, suffix: str, hint: str = '') -> list[
 
     Raises:
         FileNotFoundError: When there is no such list.
-        ValueError: When it is empty or holds a name twice.
+        ValueError: When it is empty, or holds a name twice or one that leads out of the folder.
     """
     if not ann_file:
         listing = list_folder(images, dict(image=suffix), order=str)
@@ -66,6 +66,8 @@ def read_names(ann_file: str, images: str, suffix: str, hint: str = '') -> list[
         raise ValueError(f'There is no image (*{suffix}) in {source}.')
     seen = set()
     for name in names:
+        if os.path.isabs(name) or '..' in name.split('/') or '\0' in name:
+            raise ValueError(f'{name!r} in {source} is no name below the folder {images}: correct the list.')
         if name in seen:
             raise ValueError(f'{name} occurs twice in {source}: leave every name once.')
         seen.add(name)

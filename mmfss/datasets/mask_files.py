@@ -53,12 +53,7 @@ def decode_mask(data: bytes, path: str, name: str, reader: Callable | None = Non
     opened = open_picture(io.BytesIO(data), name)
     if opened is None:
         raise CorruptFileError(f'{name} cannot be read: it is no image, or cut off. Save it as a PNG again.')
-    try:
-        return (reader or mask_values)(opened, name)
-    except ValueError:
-        raise
-    except Exception as error:  # each decoder raises its own kind
-        raise CorruptFileError(f'{name} cannot be read ({error}). Save it as a PNG again.') from error
+    return (reader or mask_values)(opened, name)
 
 
 def mask_values(image: Image.Image, name: str, *, indices: bool = False, brightest: bool = False) -> np.ndarray:
@@ -77,14 +72,19 @@ def mask_values(image: Image.Image, name: str, *, indices: bool = False, brighte
         brightest (bool): Take the largest channel of colours instead of refusing them. Defaults to False.
 
     Raises:
+        CorruptFileError: When it cannot be decoded.
         ValueError: When it has several pages, is in colours, or its colours and its alpha mark different things.
     """
-    if image.format not in (None, 'JPEG', 'MPO') and getattr(image, 'n_frames', 1) > 1:
-        raise ValueError(
-            f'{name} holds {image.n_frames} pages or frames. Save the one that belongs to the image as PNG.'
-        )
-    wide = wide_colours(image)
-    image = upright(image)
+    try:
+        frames = 1 if image.format in (None, 'JPEG', 'MPO') else getattr(image, 'n_frames', 1)
+        wide = wide_colours(image)
+        image = upright(image)  # decodes it
+    except Exception as error:  # each decoder raises its own kind
+        raise CorruptFileError(
+            f'{name} cannot be read ({str(error) or type(error).__name__}). Save it as a PNG again.'
+        ) from error
+    if frames > 1:
+        raise ValueError(f'{name} holds {frames} pages or frames. Save the one that belongs to the image as PNG.')
     if image.mode in ('P', 'PA'):
         return np.asarray(image.convert('P')) if indices else _by_palette(image, name)
     if image.mode == '1' or image.mode.startswith(('I', 'F')):

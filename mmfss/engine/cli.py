@@ -103,7 +103,9 @@ def load_config(args: argparse.Namespace, parser: argparse.ArgumentParser) -> Co
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     for option, (variable, _) in _VARIABLES.items():
-        if (value := getattr(args, option)) is not None:
+        if (value := getattr(args, option)) == '':
+            parser.error(f'--{option.replace("_", "-")} is empty')
+        if value is not None:
             os.environ[variable] = str(value)
     if (shots := getattr(args, 'episode_shots', None)) is not None:
         if shots < 1:

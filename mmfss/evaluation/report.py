@@ -17,6 +17,7 @@ from prettytable import PrettyTable
 from mmfss.utils.files import atomic_write_text
 
 from .functional import bootstrap_interval, class_iou, fb_iou, mean_iou
+from .report_shape import wrong_part
 
 CONTEXT_KEYS = (
     'protocol',
@@ -210,8 +211,10 @@ def read_report(path: str) -> dict:
     try:
         with open(path, encoding='utf-8') as file:
             report = json.load(file)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f'{path} is not JSON ({error}); expected a results_*.json written by tools/test.py') from error
     if not isinstance(report, dict) or not str(report.get('format', '')).startswith('mmfss-results'):
         raise ValueError(f'{path} is not a result file of mmfss: expected a results_*.json written by tools/test.py')
+    if (wrong := wrong_part(report)) is not None:
+        raise ValueError(f'{path} is no whole result file: {wrong}. Run tools/test.py again, or undo the change')
     return report

@@ -11,6 +11,7 @@ from torch import Tensor
 from mmfss.utils.file_kinds import foreign_kind
 
 OpenDims = dict[str, tuple[int, ...]]
+_FIELDS = dict(tensors=dict, fingerprint=str, open_dims=dict, summary=dict, finished=bool)  # of a file
 
 
 @dataclass(frozen=True)
@@ -164,8 +165,9 @@ class SupportBank:
         """A bank from :meth:`state`; what an older file does not hold keeps its default.
 
         Raises:
-            KeyError: When it is no bank.
+            KeyError, TypeError, ValueError: When it is no bank.
         """
+        _check_state(state)
         known = ('open_dims', 'summary', 'finished')
         return cls(state['tensors'], state['fingerprint'], **{key: state[key] for key in known if key in state})
 
@@ -186,7 +188,7 @@ class SupportBank:
         except OSError:
             raise
         except Exception as error:  # torch, pickle and zip each have their own
-            raise ValueError(f'{path} is no support bank ({foreign_kind(path) or type(error).__name__})') from error
+            raise ValueError(f'{path} is no support bank ({foreign_kind(path) or reason_of(error)})') from error
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> 'SupportBank':
         return replace(
@@ -194,6 +196,39 @@ class SupportBank:
             tensors={key: function(t) for key, t in self.tensors.items()},
             summary={key: function(t) for key, t in self.summary.items()},
         )
+
+
+def reason_of(error: Exception) -> str:
+    """What was wrong with the content of a file: our words, of others the kind of error alone."""
+    return str(error) if isinstance(error, BankStateError) else type(error).__name__
+
+
+class BankStateError(ValueError):
+    """A file's content that is no bank; the message says what of it."""
+
+
+def _check_state(state: Mapping) -> None:
+    """Refuse what :meth:`SupportBank.state` never wrote, before a head trips over it.
+
+    Raises:
+        BankStateError: When a field is of another kind, or a tensor has no (B, K), no values or NaN.
+    """
+    for key, kind in _FIELDS.items():
+        if not isinstance(state.get(key, kind()), kind):
+            raise BankStateError(f'its {key} is a {type(state[key]).__name__}')
+    for key, least in (('tensors', 2), ('summary', 1)):
+        for name, tensor in state.get(key, {}).items():
+            if not isinstance(name, str) or not isinstance(tensor, Tensor):
+                raise BankStateError(f'its {key} hold {name!r}: {type(tensor).__name__}')
+            if tensor.is_meta or tensor.is_quantized or tensor.layout != torch.strided or tensor.ndim < least:
+                raise BankStateError(f'{name} is no plain tensor of episodes and shots')
+            if 0 in tensor.shape[:least] or (tensor.is_floating_point() and bool(tensor.isnan().any())):
+                raise BankStateError(f'{name} holds nothing, or NaN')
+    if not state['tensors']:
+        raise BankStateError('it holds no tensors')
+    for name, dims in state.get('open_dims', {}).items():
+        if not isinstance(name, str) or not isinstance(dims, (list, tuple)) or not all(type(d) is int for d in dims):
+            raise BankStateError(f'its open_dims hold {name!r}: {dims!r}'[:100])
 
 
 def _prefixed(parts: Mapping[str, Mapping]) -> dict:

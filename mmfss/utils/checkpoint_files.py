@@ -22,6 +22,7 @@ from mmengine.runner import CheckpointLoader
 from mmengine.runner import checkpoint as mmengine_checkpoint
 from torch import Tensor
 
+from .checkpoint_meta import wrong_meta
 from .file_kinds import foreign_kind
 from .safe_types import plain_types
 from .wording import listed
@@ -204,8 +205,10 @@ def _check(path: str, content: Any) -> None:
         if isinstance(content, Mapping):
             found = some([str(key) for key in content]) or 'nothing'
         raise CheckpointFileError(path, f'holds no state dict, bare or under state_dict; found: {found}')
-    if not isinstance(content.get('meta', {}), Mapping):
-        raise CheckpointFileError(path, f'holds a {type(content["meta"]).__name__} under meta, where a dict is wanted')
+    if (wrong := wrong_meta(content.get('meta', {}))) is not None:
+        raise CheckpointFileError(path, f'holds {wrong}')
+    if empty := [name for name, value in state.items() if isinstance(value, Tensor) and value.is_meta]:
+        raise CheckpointFileError(path, f'holds names without values (device meta): {some(empty)}')
     if names := not_finite(state):
         raise CheckpointFileError(
             path,

@@ -6,7 +6,31 @@ from typing import Any
 
 # What the two sides of a fold are made of; compared between a checkpoint's dataset and ours.
 _META_NAMES = {'fold': 'other fold', 'class_names': 'other classes', 'base_class_ids': 'other fold'}
-_SHOWN = 4
+_KINDS = dict(fold=int, class_names=str, base_class_names=str, base_class_ids=int)
+_WANTED = dict(
+    fold='a whole number is', class_names='names are', base_class_names='names are', base_class_ids='whole numbers are'
+)
+_SHOWN, _LONGEST = 4, 60
+
+
+def wrong_meta(meta: Any) -> str | None:
+    """What of a checkpoint's ``meta`` is no such value as training writes, of all that mmfss compares; None: nothing.
+
+    Args:
+        meta (Any): ``checkpoint['meta']``.
+    """
+    if not isinstance(meta, Mapping):
+        return f'a {type(meta).__name__} under meta, where a dict is wanted'
+    data = meta.get('dataset_meta')
+    if not isinstance(data, Mapping | None):
+        return f'a {type(data).__name__} under meta.dataset_meta, where a dict is wanted'
+    for where, values in (('meta', meta), ('meta.dataset_meta', data or {})):
+        for key, kind in _KINDS.items():
+            value = values.get(key)
+            items = value if isinstance(value, (list, tuple)) and key != 'fold' else [value]
+            if value is not None and not all(isinstance(item, kind) for item in items):
+                return f'{_short(value)[:_LONGEST]} under {where}.{key}, where {_WANTED[key]} wanted'
+    return None
 
 
 def meta_differences(ours: Mapping | None, theirs: Mapping | None) -> list[str]:

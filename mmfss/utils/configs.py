@@ -61,7 +61,12 @@ def config_name(path: str | Path) -> str:
 
     Args:
         path (str | Path): Its file, or its name already.
+
+    Raises:
+        ValueError: When that is empty, or a folder's root.
     """
+    if not Path(path).name:
+        raise ValueError(f'There is no config {str(path)!r}: give the path of its file')
     parts = Path(path).with_suffix('').parts
     below = max((i + 1 for i, part in enumerate(parts[:-1]) if part == 'configs'), default=len(parts) - 1)
     return '/'.join(parts[below:])

@@ -86,6 +86,20 @@ def test_corrupt_mask_is_named(own_voc):
         LoadFewShotAnnotations()(dict(seg_map_path=str(file), class_id=1))
 
 
+@pytest.mark.parametrize('shape', [(1, 5), (5, 1), (1, 1)])
+def test_a_mask_of_one_row_or_column_keeps_its_shape(tmp_path, shape):
+    Image.fromarray(np.ones(shape, np.uint8)).save(tmp_path / 'a.png')
+    out = LoadFewShotAnnotations()(dict(seg_map_path=str(tmp_path / 'a.png'), class_id=1))
+    assert out['gt_seg_map'].shape == shape and out['gt_seg_map'].all()
+
+
+@pytest.mark.parametrize('values', [np.ones((4, 5, 3), np.uint8), np.full((4, 5), 257, np.uint16)])
+def test_an_index_mask_in_colours_or_of_16_bits_is_refused(tmp_path, values):
+    Image.fromarray(values).save(tmp_path / 'a.png')
+    with pytest.raises(CorruptFileError, match=r'a\.png is corrupt \(its mode is'):
+        LoadFewShotAnnotations()(dict(seg_map_path=str(tmp_path / 'a.png'), class_id=1))
+
+
 @pytest.mark.parametrize(
     'h, w, new', [(30, 50, (24, 40)), (50, 30, (24, 40)[::-1]), (375, 500, (32, 40)), (3, 500, (8, 40))]
 )

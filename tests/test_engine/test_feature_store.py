@@ -7,6 +7,7 @@ import socket
 import threading
 from collections import namedtuple
 
+import numpy as np
 import pytest
 import torch
 import toys

@@ -54,7 +54,7 @@ shift = (protocol == 'bam') + 10 * (option('--support-control') is not None)
 entry = lambda x: {'mIoU': x + fold - shift, 'mIoU_std': 0.5, 'FB-IoU': 70.0 + fold, 'FB-IoU_std': 0.1}
 (out / f'results_{protocol}.json').write_text(json.dumps(dict(
     format='mmfss-results-1', episodes_hash=f'{fold}abc', shots=1, num_episodes=300, num_runs=3, protocol=protocol,
-    fold=fold, missing_classes=[], checkpoint=sys.argv[2], per_class=[], episodes=[],
+    fold=fold, missing_classes=[], checkpoint=sys.argv[2], per_class=[], episodes=[], support_control=None,
     summary={'final': entry(50.0), 'meta': entry(40.0), 'all-foreground': entry(9.0)})))
 """
 )

@@ -57,8 +57,9 @@ for iou in ('12.5', '47.0', '90.1'):
 print('mmengine - INFO - Epoch(test) [100/300]  eta: 0:00:01')
 entry = {'mIoU': 50.0 + int(root.name[-1]), 'FB-IoU': 70.0}
 (out / '2020/results_balanced.json').write_text(json.dumps(dict(
-    format='mmfss-results-1', episodes_hash='abc', shots=1, num_episodes=300,
-    per_class=[dict(name='checkered star')], summary={'final': entry, 'all-foreground': entry})))
+    format='mmfss-results-1', episodes_hash='abc', shots=1, num_episodes=300, protocol='balanced', fold=0,
+    support_control=None, episodes=[], per_class=[dict(name='checkered star', episodes=300, IoU={})],
+    summary={'final': entry, 'all-foreground': entry})))
 """
 )
 

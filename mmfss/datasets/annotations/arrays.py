@@ -27,13 +27,19 @@ def read_npy(path: str | Path) -> AnnotationFile:
     read_bytes(path)  # a pipe or a folder is refused
     try:
         # Mapped, so that a header which claims a huge array is compared with the file first.
-        values = np.array(np.load(path, mmap_mode='r', allow_pickle=False))
-    except (ValueError, OSError, EOFError, MemoryError) as error:
+        mapped = np.load(path, mmap_mode='r', allow_pickle=False)
+    except Exception as error:  # of numpy, of the tokenizer that reads the header, of the system
         raise AnnotationError(
             f'{path} is cut off or no plain array ({error}). Save the mask with numpy.save as an '
             'array of integers or bool.'
         ) from error
-    return array_file(values, str(path), '.npy')
+    _check_type(mapped, str(path))  # before it is copied: elements of no bytes may be any number
+    return array_file(np.array(mapped), str(path), '.npy')
+
+
+def _check_type(values: np.ndarray, path: str) -> None:
+    if values.dtype.kind not in 'buif':
+        raise AnnotationError(f'{path} is an array of {values.dtype}; a mask is of integers or bool. Convert it.')
 
 
 def array_file(values: np.ndarray, path: str, kind: str, names: tuple[str, ...] = ()) -> AnnotationFile:
@@ -52,8 +58,7 @@ def array_file(values: np.ndarray, path: str, kind: str, names: tuple[str, ...] 
         raise AnnotationError(
             f'{path} is an array of shape {shape}; a mask has height and width. Save one (H, W) array.'
         )
-    if values.dtype.kind not in 'buif':
-        raise AnnotationError(f'{path} is an array of {values.dtype}; a mask is of integers or bool. Convert it.')
+    _check_type(values, path)
     if values.dtype.kind == 'f':
         if not np.isfinite(values).all() or (values != np.floor(values)).any():
             raise AnnotationError(
@@ -77,9 +82,13 @@ def array_file(values: np.ndarray, path: str, kind: str, names: tuple[str, ...] 
     return AnnotationFile(path, kind, (AnnotatedImage(None, values.shape, tuple(objects)),), names)
 
 
-def is_voc_palette(image: Image.Image) -> bool:
+def is_voc_palette(path: str | Path) -> bool:
     """Whether an index image has the colours of Pascal VOC for the classes of VOC."""
-    palette = image.getpalette() if image.mode == 'P' else None
+    try:
+        with Image.open(path) as image:
+            palette = image.getpalette() if image.mode == 'P' else None
+    except Exception:  # none, huge, cannot be decoded: said when it is read
+        return False
     return palette is not None and palette[: 3 * len(VOC_NAMES)] == voc_palette()[: 3 * len(VOC_NAMES)]
 
 
@@ -90,9 +99,8 @@ def read_index_image(path: str | Path) -> AnnotationFile:
         AnnotationError: When it is in colours, or cannot be read.
     """
     try:
-        with Image.open(path) as image:
-            names = VOC_NAMES if is_voc_palette(image) else ()
+        names = VOC_NAMES if is_voc_palette(path) else ()
         values = read_mask(path, f'The mask {path}')
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError) as error:
         raise AnnotationError(f'{path} cannot be read as a mask ({error}). Save it as a PNG again.') from error
     return array_file(whole_numbers(values), str(path), 'index image', names)

@@ -11,6 +11,7 @@ from defusedxml.common import DefusedXmlException
 
 from .errors import AnnotationError
 
+LONGEST = 230  # bytes of a name; file systems take 255, with a suffix and what a half file is called
 _BOMS = (
     (b'\xff\xfe\x00\x00', 'utf-32'),
     (b'\xff\xfe', 'utf-16'),
@@ -78,7 +79,7 @@ def parse_xml(data: bytes, path: Any) -> Element:
     except (ParseError, ValueError, LookupError, RecursionError) as error:
         try:  # a tool that says nothing of the encoding, and writes Latin-1
             return ElementTree.fromstring(decode_text(data).encode())
-        except (ParseError, ValueError, DefusedXmlException):
+        except (ParseError, ValueError, LookupError, RecursionError, DefusedXmlException):
             raise AnnotationError(f'{path} is cut off or no XML ({error}). Fetch or export it again.') from error
 
 
@@ -90,9 +91,10 @@ def relative_name(name: str, path: Any) -> str:
     """
     flat = name.replace('\\', '/').strip()
     parts = [part for part in PurePosixPath(flat).parts if part != '.']
-    if not parts or '..' in parts or '\0' in flat:
+    too_long = any(len(part.encode('utf-8', 'replace')) > LONGEST for part in parts)
+    if not parts or '..' in parts or '\0' in flat or too_long:
         raise AnnotationError(
-            f'{path} has an image of the name {name!r}, which is no file below a folder. Correct the file.'
+            f'{path} has an image of the name {name[:300]!r}, which is no file below a folder. Correct the file.'
         )
     if flat.startswith('/') or PureWindowsPath(flat).drive:
         parts = parts[1:]  # a path on the machine of the annotator

@@ -48,6 +48,8 @@ def _cvat_image(image: Element, path: str) -> AnnotatedImage:
     for number, shape in enumerate((s for s in image if s.get('label') is not None and s.tag != 'tag'), 1):
         called = f'{shape.tag} {number} of the image {name}'
         try:
+            if not shape.get('label').strip():
+                raise AnnotationError('it has no label')
             objects.append(AnnotatedObject(shape.get('label'), called, _cvat_painter(shape)))
         except AnnotationError as error:
             raise AnnotationError(f'{called} in {path}: {error}. Export the file again.') from error

@@ -103,8 +103,10 @@ def read_class_names(path: Path) -> tuple[str, ...]:
             names = [names[index] for index in range(len(names))]
         if not isinstance(names, list):
             raise TypeError(f'`names` is a {type(names).__name__}')
+        if nested := [type(name).__name__ for name in names if isinstance(name, (list, dict, set, tuple))]:
+            raise TypeError(f'a name is a {nested[0]}')  # its text may be of any length: YAML has references
         return tuple(str(name) for name in names)
-    except (yaml.YAMLError, KeyError, TypeError, RecursionError) as error:
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError) as error:  # of a date
         raise AnnotationError(
             f'{path} holds no class names ({type(error).__name__}: {error}). It needs `names: [a, b]` or `names: '
             '{0: a, 1: b}`.'

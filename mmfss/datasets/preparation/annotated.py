@@ -83,7 +83,7 @@ def prepare_annotations(
     known = tuple(dict.fromkeys(name for file in files for name in (*file.names, *file.labels)))
     found = {label for item in items for label in item.image.labels}
     chosen = _choose(tuple(name for name in known if name in found), labels, layout, source)
-    folders = _folder_names(chosen) if layout == 'folders' else {}
+    folders = _folder_names(chosen, source) if layout == 'folders' else {}
     _no_twice(items, layout)
     need_space(out, BYTES_PER_FILE * len(items) + sum(i.path.stat().st_size for i in items) * (layout == 'folders'))
     half = out.with_name(f'.{out.name}.{os.getpid()}.half')
@@ -127,7 +127,7 @@ def _choose(there: tuple[str, ...], wanted: Sequence[str] | None, layout: str, s
     return chosen
 
 
-def _folder_names(labels: Sequence[str]) -> dict[str, str]:
+def _folder_names(labels: Sequence[str], source: Path) -> dict[str, str]:
     """The folder of each label: its name without what no file system takes."""
     folders = {label: _UNSAFE.sub('_', label).strip(' .') for label in labels}
     for label, folder in folders.items():
@@ -139,7 +139,7 @@ def _folder_names(labels: Sequence[str]) -> dict[str, str]:
                 else 'no folder can be called so'
             )
             raise PreparationError(
-                f'The label {label!r} cannot be a class folder: {why}. Rename it in the annotations.'
+                f'{source}: the label {label!r} cannot be a class folder: {why}. Rename it in the annotations.'
             )
     return folders
 

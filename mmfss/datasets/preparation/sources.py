@@ -99,7 +99,7 @@ def match_images(
             try:
                 path = _find(file, name, by_stem)
                 if path is None:
-                    missing.append(name)
+                    missing.append(f'{name} of {file.path}')
                     continue
                 size = upright_size(path)
                 check_size(image, size, file.path, str(path))

@@ -1,13 +1,17 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """Loading: whole images only, and the two label maps of an episode."""
 
+import io
+
 import mmengine.fileio as fileio
 import numpy as np
 from mmcv.transforms import LoadImageFromFile
 from mmseg.datasets.transforms import LoadAnnotations
+from PIL import Image
 
 from mmfss.registry import TRANSFORMS
 
+from ..class_index import index_values
 from ..image_files import decode_image
 from ..image_headers import CorruptFileError
 from ..mask_files import bright_values, decode_mask
@@ -97,16 +101,7 @@ class LoadFewShotAnnotations(LoadAnnotations):
         if results.get(BRIGHT):
             labels = _bright(results['seg_map_path'], self.backend_args)
         else:
-            raw = dict(seg_map_path=results['seg_map_path'], label_map=None, seg_fields=[], reduce_zero_label=False)
-            try:
-                super()._load_seg_map(raw)
-            except (FileNotFoundError, PermissionError):
-                raise
-            except Exception as error:
-                raise CorruptFileError(
-                    f'The mask {results["seg_map_path"]} is corrupt ({error}). Fetch or convert it again.'
-                ) from error
-            labels = raw['gt_seg_map']
+            labels = _indices(results['seg_map_path'], self.backend_args)
         if table is not None:
             labels = table[labels]
         ignored = labels == 255 if table is None else labels < 0
@@ -139,6 +134,16 @@ class LoadBrightAnnotations(LoadAnnotations):
         table = np.array([results['label_map'].get(value, value) for value in range(256)], np.uint8)
         results['gt_seg_map'] = table[_bright(results['seg_map_path'], self.backend_args)]
         results['seg_fields'].append('gt_seg_map')
+
+
+def _indices(path: str, backend_args: dict | None) -> np.ndarray:
+    """As mmseg reads them, but of one row or column as well, and never a mask in colours or of 16 bits cut to 8."""
+    data = fileio.get(path, backend_args=backend_args)
+    try:
+        with Image.open(io.BytesIO(data)) as mask:
+            return index_values(mask)
+    except Exception as error:  # each decoder raises its own kind
+        raise CorruptFileError(f'The mask {path} is corrupt ({error}). Fetch or convert it again.') from error
 
 
 def _bright(path: str, backend_args: dict | None) -> np.ndarray:
