@@ -13,6 +13,7 @@ import mmengine
 import mmseg
 from mmengine.utils import digit_version
 
+from .utils.dependency_noise import silence_known_warnings, without_known_prints
 from .version import __version__
 
 # package -> (oldest version that works, first version nobody has tried yet)
@@ -44,6 +45,10 @@ def _check_versions() -> None:
 
 
 _check_versions()
+
+silence_known_warnings()
+with without_known_prints():  # whoever imports them first hears what they print
+    import mmseg.datasets
 
 # mmseg's registries may only be touched once the versions are known to fit. The second makes mmengine read checkpoints
 # by mmfss's rule, whoever asks it to.

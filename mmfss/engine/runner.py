@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mmengine.device import get_device
+from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from mmfss.registry import RUNNERS
+from mmfss.utils.dependency_noise import KnownMessages
 from mmfss.utils.files import AGAIN, RESUME, explain_write_error
 
 from .batch_size import accumulated_batches
@@ -44,6 +46,12 @@ class FewShotRunner(Runner):
     random weights. And a model without gradients is not wrapped for data-parallel training, which PyTorch refuses.
     ``auto_scale_lr`` goes by what a step of the optimiser sees: mmengine leaves the accumulated batches out.
     """
+
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        """As mmengine's, without what it says of itself."""
+        logger = super().build_logger(*args, **kwargs)
+        logger.addFilter(KnownMessages())
+        return logger
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """As mmengine's, with random draws that do not depend on when the process was started.

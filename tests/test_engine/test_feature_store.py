@@ -297,6 +297,7 @@ def training(data, folder, by_epoch=True):
             train_cfg=dict(loop, feature_store=dict(folder=str(folder / 'store'), views=2, batch_size=32)),
             optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01)),
             default_scope='mmfss',
+            randomness=dict(seed=0),
             default_hooks=dict(checkpoint=None, finite=dict(type='FiniteTrainingHook')),
             experiment_name=f'store_{by_epoch}',
             log_level='WARNING',

@@ -42,7 +42,10 @@ class BaseLearnerEnsemble(FewShotSegmentor):
 
     def __init__(self, base_head: dict, log_base_loss: bool = False, **kwargs):
         super().__init__(**kwargs)
-        self.base_head = MODELS.build(base_head)
+        # Its own loss is not used; mmseg's default one warns when it is built.
+        self.base_head = MODELS.build(
+            {'loss_decode': dict(type='mmseg.CrossEntropyLoss', avg_non_ignore=True), **base_head}
+        )
         self.base_head.requires_grad_(False)
         self.merge_adjustment = _merging_conv()  # (w1, w2), shared by background and foreground
         self.merge_base = _merging_conv()  # (v1, v2)
