@@ -1,7 +1,7 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """Backbone features of queries and supports, as the heads of a segmentor ask for them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
@@ -13,6 +13,7 @@ from mmfss.structures import MASKED_LAST_STAGE, BackboneFeatures
 from ..decode_heads import BaseMetaHead
 from ..layers import foreground, resize
 from ..layers.norms import eval_norms
+from ..layers.slices import image_slices
 from .feature_cache import FeatureCache, digests
 
 
@@ -87,11 +88,19 @@ class FeatureExtraction:
             return replace(features, neck=self.neck(tuple(features.stages.values()))) if self.with_neck else features
 
         with self._backbone_gradients():
-            if self.training:
+            if self.training and not (self.freeze_backbone and self.norm_eval):
                 return compute()
+            if self.training:
+                return self._sliced(images, compute)
             if self.feature_cache is None:
-                return compute().float()
+                return self._sliced(images, compute).float()
             return self.feature_cache(digests((stages, blocks), images), compute).float()
+
+    @staticmethod
+    def _sliced(images: Tensor, compute: Callable[[slice], BackboneFeatures]) -> BackboneFeatures:
+        """Features of slices that stay in the cache, joined."""
+        parts = [compute(chosen) for chosen in image_slices(images)]
+        return parts[0] if len(parts) == 1 else BackboneFeatures.join(parts)
 
     def _masked_last_stage(self, layer3: Tensor, images: Tensor, labels: Tensor) -> Tensor:
         """The last stage on layer3 times the foreground, as PFENet and BAM do: (N, C, h, w) -> (N, C4, h4, w4)."""

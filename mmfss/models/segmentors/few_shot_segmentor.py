@@ -17,6 +17,7 @@ from mmfss.utils.weights import load_base_learner
 
 from ..decode_heads import BaseMetaHead, MetaOutput
 from ..layers import agree_with_argmax, resize
+from ..layers.slices import image_slices
 from .feature_cache import FeatureCache
 from .feature_extraction import FeatureExtraction
 from .sliding import check_test_cfg, slide
@@ -130,14 +131,22 @@ class FewShotSegmentor(FeatureExtraction, BaseSegmentor):
                 self.encode_support(inputs[:, k : k + 1], masks[:, k : k + 1], episode_seed) for k in shots
             )
         B, K = masks.shape[:2]
-        labels = masks.flatten(0, 1).unsqueeze(1)  # (N, 1, H, W), N = B*K
-        seeds = None if episode_seed is None else episode_seed.repeat_interleave(K)
-        features = self.support_features(inputs.flatten(0, 1), labels, seeds)
+        images, labels = inputs.flatten(0, 1), masks.flatten(0, 1).unsqueeze(1)  # (N, ...), N = B*K
+        seeds = torch.zeros(B, dtype=torch.long, device=inputs.device) if episode_seed is None else episode_seed
+        seeds = seeds.repeat_interleave(K)
+        # A slice's maps are dropped once its supports are encoded; training keeps them for the gradients anyway.
+        slices = [slice(None)] if self.training else image_slices(images)
+        banks = [self._encode_slice(images[n], labels[n], seeds[n]) for n in slices]
+        return SupportBank.stack_shots(banks).unflatten(B, K)
+
+    def _encode_slice(self, images: Tensor, labels: Tensor, seeds: Tensor) -> SupportBank:
+        """Supports (n, ...) as one episode of n shots."""
+        features = self.support_features(images, labels, seeds)
         heads = self._meta_heads()
-        with self._head_precision(inputs.device):
+        with self._head_precision(images.device):
             parts = {name: head.encode_support(features, labels) for name, head in heads.items()}
         return SupportBank.merge(
-            {name: {k: t.unflatten(0, (B, K)) for k, t in part.items()} for name, part in parts.items()},
+            {name: {k: t.unsqueeze(0) for k, t in part.items()} for name, part in parts.items()},
             self.fingerprint,
             {name: head.open_dims() for name, head in heads.items()},
         )
