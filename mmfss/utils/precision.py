@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 
-def _full(value):
-    if isinstance(value, Tensor) and value.is_floating_point():
+def _full(value, keep: tuple[torch.dtype, ...] = ()):
+    if isinstance(value, Tensor) and value.is_floating_point() and value.dtype not in keep:
         return value.float()
     if isinstance(value, dict):
-        return {k: _full(v) for k, v in value.items()}
+        return {k: _full(v, keep) for k, v in value.items()}
     return value
 
 
@@ -27,15 +27,29 @@ def without_autocast(device_type: str) -> AbstractContextManager:
     return nullcontext()
 
 
-def full_precision(function: Callable) -> Callable:
-    """Decorator: run with autocast off and floating tensors (also in dicts) as float32. The first is a tensor."""
-
+def _without_half(function: Callable, keep: tuple[torch.dtype, ...]) -> Callable:
     @wraps(function)
     def wrapped(first: Tensor, *args, **kwargs):
         with without_autocast(first.device.type):
-            return function(_full(first), *(_full(a) for a in args), **{k: _full(v) for k, v in kwargs.items()})
+            full = {k: _full(v, keep) for k, v in kwargs.items()}
+            return function(_full(first, keep), *(_full(a, keep) for a in args), **full)
 
     return wrapped
+
+
+def full_precision(function: Callable) -> Callable:
+    """Decorator: run with autocast off and floating tensors (also in dicts) as float32. The first is a tensor."""
+    return _without_half(function, ())
+
+
+def operand_precision(function: Callable) -> Callable:
+    """As :func:`full_precision`, but bfloat16 tensors stay: the function multiplies them and adds up in float32."""
+    return _without_half(function, (torch.bfloat16,))
+
+
+def same_operands(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Both as they are when they have one number format, else both in float32."""
+    return (a, b) if a.dtype == b.dtype else (a.float(), b.float())
 
 
 def after_backbone(training: bool, device: torch.device) -> AbstractContextManager:
