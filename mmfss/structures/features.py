@@ -85,9 +85,13 @@ class BackboneFeatures:
         """Memory that all tensors take, in bytes."""
         return sum(t.numel() * t.element_size() for f in fields(self) for t in _tensors(getattr(self, f.name)))
 
+    def to(self, dtype: torch.dtype) -> 'BackboneFeatures':
+        """Every floating-point tensor in another number format."""
+        return self._map(lambda t: t.to(dtype) if t.is_floating_point() else t)
+
     def float(self) -> 'BackboneFeatures':
         """As Tensor.float, for every floating-point tensor."""
-        return self._map(lambda t: t.float() if t.is_floating_point() else t)
+        return self.to(torch.float32)
 
     def pick(self, i: int) -> 'BackboneFeatures':
         """Features of image i alone (N = 1), as copies: a view would keep the whole batch alive."""

@@ -4,12 +4,16 @@
 Parameter-free maths stays in float32 under autocast: norms, Gram matrices and min-max scaling overflow in half.
 """
 
+import argparse
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
 
 import torch
 from torch import Tensor
+
+PRECISIONS = ('float32', 'bfloat16', 'auto')
 
 
 def _full(value, keep: tuple[torch.dtype, ...] = ()):
@@ -52,14 +56,6 @@ def same_operands(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return (a, b) if a.dtype == b.dtype else (a.float(), b.float())
 
 
-def after_backbone(training: bool, device: torch.device) -> AbstractContextManager:
-    """Precision of what follows the backbone: autocast as it is in training, none in evaluation.
-
-    The heads' share of an evaluation is small, and in bfloat16 it alone moves the scores by more than 1e-2.
-    """
-    return nullcontext() if training else without_autocast(device.type)
-
-
 def fast_bfloat16(device: torch.device | str) -> bool:
     """Whether a device computes in bfloat16 rather than imitating it: GPUs since Ampere, CPUs with AVX512-BF16, AMX."""
     kind = torch.device(device).type
@@ -69,6 +65,47 @@ def fast_bfloat16(device: torch.device | str) -> bool:
         return False
     able = torch.cpu.get_capabilities()
     return any(able.get(feature, False) for feature in ('avx512_bf16', 'amx_bf16', 'bf16'))
+
+
+def check_precision(precision: str) -> str:
+    """One of PRECISIONS.
+
+    Raises:
+        ValueError: When it is another.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f'precision={precision!r}: choose from {", ".join(PRECISIONS)}')
+    return precision
+
+
+def add_precision_option(parser: argparse.ArgumentParser) -> None:
+    """The option ``--precision``, None where it is left out."""
+    parser.add_argument(
+        '--precision',
+        choices=PRECISIONS,
+        help='number format to compute in; bfloat16 is about twice as fast where the device computes in it, auto takes '
+        "it there (the model's own, float32 as a rule)",
+    )
+
+
+def in_bfloat16(precision: str, device: torch.device | str) -> bool:
+    """Whether inference of a precision runs in bfloat16 on a device.
+
+    'bfloat16' and 'auto' do where :func:`fast_bfloat16` finds that it computes in it. Elsewhere bfloat16 is slower than
+    float32 and less exact, so float32 takes its place, which 'bfloat16' says in a warning.
+    """
+    if check_precision(precision) == 'float32':
+        return False
+    if fast_bfloat16(device):
+        return True
+    if precision == 'bfloat16':
+        # Python's own filter shows it once.
+        warnings.warn(
+            f"precision='bfloat16': the device {torch.device(device).type} does not compute in bfloat16 (a CPU needs "
+            'AVX512-BF16 or AMX, a GPU the Ampere generation); float32 is used',
+            stacklevel=2,
+        )
+    return False
 
 
 def autocast_to(dtype: str | None, device: torch.device) -> AbstractContextManager:

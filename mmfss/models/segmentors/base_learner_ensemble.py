@@ -57,7 +57,7 @@ class BaseLearnerEnsemble(FewShotSegmentor):
 
     def encode_query(self, features: BackboneFeatures) -> EncodedQuery:
         """See :meth:`FewShotSegmentor.encode_query`; ``base`` (B, 1 + N_base, h4, w4) are the base learner's logits."""
-        with torch.no_grad():
+        with torch.no_grad(), self._head_precision(features.device):
             base = psp_logits(self.base_head, [features[stage] for stage in STAGES]).float()
         return replace(super().encode_query(features), outputs=dict(base=base))
 
