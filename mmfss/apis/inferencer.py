@@ -23,13 +23,11 @@ from mmfss.utils.notices import begin_telling
 from .images import ImageLike, load_image, rgb
 from .model import Geometry, ready_model
 from .queries import NameBook, Query, find_queries
-from .registered_class import RegisteredClass, as_list
+from .registered_class import RegisteredClass, as_list, check_names
 from .results import SegmentationResult, check_display, mask_from_scores, to_half
 from .support_masks import support_mask
 from .tool_formats import DEFAULT_FORMATS
 from .writer import ResultWriter, digest_of
-
-MAX_CLASSES = 254  # a mask has one byte a pixel, and 255 means ignored
 
 
 @INFERENCERS.register_module()
@@ -244,11 +242,7 @@ class FewShotInferencer:
         classes = as_list(banks)
         for registered in classes:
             self.check(registered)
-        names = [registered.name for registered in classes]
-        if not names or len(set(names)) < len(names):
-            raise ValueError(f'give at least one class, each with a name of its own; the names are {names}')
-        if len(names) > MAX_CLASSES:
-            raise ValueError(f'{len(names)} classes at once, possible are {MAX_CLASSES}: a mask has one byte a pixel')
+        check_names([registered.name for registered in classes])
         return classes
 
     def _run(

@@ -2,6 +2,7 @@
 """RegisteredClass: a name and what its supports contribute, as a file or in memory."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from mmfss.utils.file_kinds import foreign_kind
 from mmfss.utils.files import atomic_torch_save
 
 CURE = 'Free some space or save it elsewhere'
+MAX_CLASSES = 254  # a mask has one byte a pixel, and 255 means ignored
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +73,18 @@ class RegisteredClass:
             ) from error
         key = content.get('key') or hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
         return cls(content.get('name') or path.stem, bank, key)
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Refuse classes that cannot be told apart in one mask.
+
+    Raises:
+        ValueError: When there is none, two have one name, or there are more than a mask can hold.
+    """
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f'give at least one class, each with a name of its own; the names are {names}')
+    if len(names) > MAX_CLASSES:
+        raise ValueError(f'{len(names)} classes at once, possible are {MAX_CLASSES}: a mask has one byte a pixel')
 
 
 def as_list(value) -> list:

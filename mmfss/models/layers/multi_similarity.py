@@ -72,7 +72,7 @@ def similarity_map(query: Tensor, support: Mapping[str, Tensor]) -> Tensor:
     maps, vectors = same_operands(query.flatten(2), support['vectors'])
     share = 1 / (support['weight'] > 0).sum(2).clamp(min=1)  # (B, K); padding has weight 0, and is a zero vector
 
-    def mean(products: Tensor, rows: slice, shots: slice) -> Tensor:  # (B, n, k, M) -> (B, n, k)
+    def mean(products: Tensor, shots: slice) -> Tensor:  # (B, n, k, M) -> (B, n, k)
         return products.relu_().sum(3, dtype=torch.float32) * share[:, None, shots]
 
     # Scaling to unit length comes last: it is positive, so it may leave ReLU and mean, and a map is not copied for it.

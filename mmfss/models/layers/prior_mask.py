@@ -50,17 +50,17 @@ def prior_mask(query: Tensor, support: Mapping[str, Tensor]) -> Tensor:
     """
     h, w = query.shape[-2:]
     q, s = same_operands(query.flatten(2), support['vectors'])  # (B, C, hw), (B, K, C, M)
-    lengths = (  # (B, hw), (B, K, M)
-        torch.linalg.vector_norm(q, dim=1, dtype=torch.float32),
-        torch.linalg.vector_norm(s, dim=2, dtype=torch.float32),
-    )
+    # Scaled to unit length the support's side costs least, and the query's is left to the end. A vector of zeros has
+    # similarity 0; padding, whose similarity is minus infinity, is none.
+    s = (s / torch.linalg.vector_norm(s, dim=2, keepdim=True, dtype=torch.float32).clamp(min=EPS)).to(s.dtype)
+    padding = torch.zeros_like(support['valid'], dtype=s.dtype).masked_fill(~support['valid'], float('-inf'))
+    length = torch.linalg.vector_norm(q, dim=1, dtype=torch.float32).clamp(min=EPS)  # (B, hw)
 
-    def best(dots: Tensor, rows: slice, shots: slice) -> Tensor:  # (B, n, k, M) -> (B, n, k)
-        scale = lengths[0][:, rows, None, None] * lengths[1][:, None, shots] + EPS
-        similarity = (dots / scale).masked_fill(~support['valid'][:, None, shots], float('-inf')).amax(-1)
+    def best(dots: Tensor, shots: slice) -> Tensor:  # (B, n, k, M) -> (B, n, k)
+        similarity = dots.amax(-1).float()
         blank = support['blank'][:, None, shots]  # (B, 1, k)
         return similarity.maximum(similarity.new_zeros(()).where(blank, similarity.new_tensor(float('-inf'))))
 
-    prior = chunked_correlation(q, s, best).transpose(1, 2)  # (B, K, hw)
+    prior = (chunked_correlation(q, s, best, padding) / length.unsqueeze(2)).transpose(1, 2)  # (B, K, hw)
     low, high = prior.amin(-1, keepdim=True), prior.amax(-1, keepdim=True)
     return ((prior - low) / (high - low + EPS)).unflatten(2, (h, w))  # (B, K, h, w)
