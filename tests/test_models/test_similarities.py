@@ -149,7 +149,13 @@ def test_maps_are_not_copied(monkeypatch):
     soft = resize(mask.flatten(0, 1).unsqueeze(1), SIZE).view(B, K, *SIZE)
     block, seen = encode(encode_block, support, soft), []
     own = F.conv2d
-    monkeypatch.setattr(F, 'conv2d', lambda a, b, c: seen.append((a.data_ptr(), b.data_ptr())) or own(a, b, c))
+
+    def conv2d(maps, *args):
+        assert maps.is_contiguous(memory_format=torch.channels_last)  # or the convolution copies it
+        seen.append((maps.data_ptr(), args[0].data_ptr()))
+        return own(maps, *args)
+
+    monkeypatch.setattr(F, 'conv2d', conv2d)
     query = query.contiguous(memory_format=torch.channels_last)
     similarity_map(query, block)
     assert seen == [(query[b].data_ptr(), block['vectors'][b, k].data_ptr()) for k in range(K) for b in range(B)]

@@ -57,9 +57,10 @@ def products(rows: Tensor, vectors: Tensor, offset: Tensor | None = None) -> Ten
     if rows.device.type != 'cpu':
         return rows @ vectors if offset is None else torch.baddbmm(offset.unsqueeze(1), rows, vectors)
     offsets = [None] * len(rows) if offset is None else offset
-    # (n, 1) maps that lie channels last, and a filter for each vector.
+    # Maps of n x 1 positions that lie channels last, in the only way that oneDNN takes without a copy; a filter for each
+    # vector.
     found = [
-        F.conv2d(x.unsqueeze(1).permute(2, 0, 1).unsqueeze(0), v.T[:, :, None, None], b)
+        F.conv2d(x.unsqueeze(1).unsqueeze(0).permute(0, 3, 1, 2), v.T[:, :, None, None], b)
         for x, v, b in zip(rows, vectors, offsets, strict=True)
     ]
     found = [dots.permute(0, 2, 3, 1).flatten(1, 2) for dots in found]  # (1, n, M)
