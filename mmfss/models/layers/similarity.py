@@ -57,8 +57,7 @@ def products(rows: Tensor, vectors: Tensor, offset: Tensor | None = None) -> Ten
     if rows.device.type != 'cpu':
         return rows @ vectors if offset is None else torch.baddbmm(offset.unsqueeze(1), rows, vectors)
     offsets = [None] * len(rows) if offset is None else offset
-    # Maps of n x 1 positions that lie channels last, in the only way that oneDNN takes without a copy; a filter for each
-    # vector.
+    # Maps of n x 1 positions with the strides of channels last, or oneDNN gets a copy; a filter for each vector.
     found = [
         F.conv2d(x.unsqueeze(1).unsqueeze(0).permute(0, 3, 1, 2), v.T[:, :, None, None], b)
         for x, v, b in zip(rows, vectors, offsets, strict=True)
