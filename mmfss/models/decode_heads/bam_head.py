@@ -23,6 +23,7 @@ from ..layers import (
     resize,
     scene_difference,
 )
+from ..layers.constant_maps import conv_of_parts
 from .base_meta_head import BaseMetaHead, MetaOutput
 
 
@@ -142,11 +143,11 @@ class BAMHead(BaseMetaHead):
         with self.decoding(features.device):
             parts = self.guidance(features, bank)
             adjustment = parts.pop('adjustment')
-            size = parts['query'].shape[-2:]
-            merged = torch.cat([p.expand(-1, -1, *size) for p in parts.values()], dim=1)
             if not self.training:
-                merged = merged.float()
-            return MetaOutput(self.decoder(self.merge(merged)), adjustment)
+                parts = {name: part.float() for name, part in parts.items()}
+            conv, relu = self.merge
+            constant = [i for i, name in enumerate(parts) if name == 'prototype']
+            return MetaOutput(self.decoder(relu(conv_of_parts(conv, list(parts.values()), constant))), adjustment)
 
     def open_dims(self) -> dict[str, tuple[int, ...]]:
         """The kept vectors of the prior mask."""
