@@ -48,7 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--precision',
         choices=('float32', 'bfloat16', 'auto'),
-        help='number format to compute in; bfloat16 is about twice as fast where the device computes in it, auto takes '
+        help='number format to compute in; bfloat16 is faster where the device computes in it, auto takes '
         "it there (the model's own, float32 as a rule)",
     )
     parser.add_argument(

@@ -83,7 +83,7 @@ def add_precision_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--precision',
         choices=PRECISIONS,
-        help='number format to compute in; bfloat16 is about twice as fast where the device computes in it, auto takes '
+        help='number format to compute in; bfloat16 is faster where the device computes in it, auto takes '
         "it there (the model's own, float32 as a rule)",
     )
 

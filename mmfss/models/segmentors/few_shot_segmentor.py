@@ -46,7 +46,7 @@ class FewShotSegmentor(FeatureExtraction, BaseSegmentor):
             queries come first, then each shot as a batch of its own. Defaults to True.
         data_preprocessor (dict, optional): Config of the preprocessor, EpisodeDataPreProcessor as a rule.
         precision (str): Of inference, 'float32', 'bfloat16' or 'auto', in :attr:`precision` later on. bfloat16 runs
-            backbone, similarities and head about three times as fast where a device computes in it (CPUs with
+            backbone and similarities faster where a device computes in it (CPUs with
             AVX512-BF16 or AMX, GPUs since Ampere) and is float32 with a warning elsewhere; 'auto' is bfloat16 there and
             float32 elsewhere without one. Training does not read it. Defaults to 'float32'.
         feature_cache_gb (float): Gigabytes of backbone features kept between evaluation batches, since episodes meet
