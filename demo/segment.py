@@ -158,6 +158,12 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument('--skip-existing', action='store_true', help='leave out images that an earlier run finished')
     parser.add_argument('--device', help="such as 'cuda:0' or 'cpu'; by default a GPU where there is one")
     parser.add_argument(
+        '--precision',
+        choices=('float32', 'bfloat16', 'auto'),
+        help='number format to compute in; bfloat16 is faster where the device computes in it, auto takes '
+        "it there (the model's own, float32 as a rule)",
+    )
+    parser.add_argument(
         '--trust-checkpoint',
         action='store_true',
         help='read a checkpoint that holds Python objects too; they can run code',
@@ -230,7 +236,7 @@ def run(args: argparse.Namespace) -> None:
 
     if args.trust_checkpoint:
         trust_checkpoints()
-    inferencer = FewShotInferencer(args.config, args.checkpoint, args.device)
+    inferencer = FewShotInferencer(args.config, args.checkpoint, args.device, precision=args.precision)
     classes = [register(inferencer, options) for options in args.classes]
     if not args.queries:
         return

@@ -46,6 +46,12 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument('--batch-size', type=_whole, default=4, help='images at once (%(default)s)')
     parser.add_argument('--device', help="such as 'cuda:0' or 'cpu'; by default a GPU where there is one")
     parser.add_argument(
+        '--precision',
+        choices=('float32', 'bfloat16', 'auto'),
+        help='number format to compute in; bfloat16 is faster where the device computes in it, auto takes '
+        "it there (the model's own, float32 as a rule)",
+    )
+    parser.add_argument(
         '--trust-checkpoint',
         action='store_true',
         help='read a checkpoint that holds Python objects too; they can run code',
@@ -76,7 +82,9 @@ def run(args: argparse.Namespace) -> None:
 
     if args.trust_checkpoint:
         trust_checkpoints()
-    inferencer = FewShotInferencer(args.config, args.checkpoint, args.device, show_progress=False)
+    inferencer = FewShotInferencer(
+        args.config, args.checkpoint, args.device, show_progress=False, precision=args.precision
+    )
     limits = Limits(max_pixels=round(args.max_megapixels * 1e6), max_queries=args.max_images)
     app = build_app(inferencer, limits, args.threshold, args.batch_size)
     serve(app, args.host, args.port, args.max_upload_mb, limits)

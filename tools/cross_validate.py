@@ -35,6 +35,7 @@ from mmfss.utils.checkpoint_files import add_trust_option
 from mmfss.utils.configs import config_name, resolve_config
 from mmfss.utils.files import atomic_write_json, atomic_write_text, check_writable
 from mmfss.utils.plain_errors import plain_errors
+from mmfss.utils.precision import add_precision_option
 
 _TOOLS = Path(__file__).resolve().parent
 _OWN = 'config'  # the protocol that the config names itself
@@ -72,6 +73,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--candidate-area', type=int, metavar='PIXELS', help='as in tools/train.py')
     parser.add_argument('--work-root', default='work_dirs', help='folder that holds all work dirs (work_dirs)')
     parser.add_argument('--amp', action='store_true', help='train with mixed precision')
+    add_precision_option(parser)
     add_trust_option(parser)
     parser.add_argument(
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='handed to tools/train.py and tools/test.py'
@@ -153,7 +155,8 @@ class Fold:
 
     def known_result(self, variant: Variant) -> tuple[str, Path | None]:
         """What a variant's result depends on, and the file of its result if that is there."""
-        made_of = self.state.fingerprint(self.args.presets[variant.protocol], self.args.cfg_options)
+        precision = [f'precision={self.args.precision}'] if self.args.precision else []
+        made_of = self.state.fingerprint(self.args.presets[variant.protocol], [*self.args.cfg_options, *precision])
         return made_of, self.state.result(variant.key, made_of)
 
     def train(self) -> None:
@@ -179,6 +182,8 @@ class Fold:
             options = ['--work-dir', str(folder)]
             if variant.protocol != _OWN:
                 options += ['--protocol', variant.protocol]
+            if self.args.precision is not None:
+                options += ['--precision', self.args.precision]
             if variant.annotation is not None:
                 options += ['--support-annotation', variant.annotation]
             if variant.control is not None:

@@ -12,6 +12,7 @@ from mmfss.engine.model_loading import load_model
 from mmfss.engine.weightless import without_checkpoint
 from mmfss.utils.files import check_writable
 from mmfss.utils.plain_errors import plain_errors
+from mmfss.utils.precision import add_precision_option
 from mmfss.utils.weights import is_missing
 
 
@@ -24,6 +25,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument('--show', action='store_true', help='show each episode in a window')
     parser.add_argument('--show-dir', metavar='DIR', help='write a picture of each episode there')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds a window stays')
+    add_precision_option(parser)
     add_episode_options(parser)
     add_run_options(parser)
     return parser
@@ -48,6 +50,8 @@ def apply_test_options(cfg: Config, args: argparse.Namespace, parser: argparse.A
         hook.show_dir = args.show_dir
         if args.show:
             hook.update(show=True, wait_time=args.wait_time)
+    if args.precision:
+        cfg.model.precision = args.precision
     if args.out:
         hook = dict(type='mmfss.PredictionFileHook', out_dir=args.out)
         cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]

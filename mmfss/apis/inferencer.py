@@ -53,6 +53,10 @@ class FewShotInferencer:
         show_progress (bool): Show a progress bar. Defaults to True.
         model (nn.Module, optional): A built FewShotSegmentor; it is put into eval mode.
 
+        precision (str, optional): 'float32', 'bfloat16' or 'auto', see
+            :class:`mmfss.models.segmentors.FewShotSegmentor`; in bfloat16 banks take half the memory. Defaults to the
+            model's own, which is float32 unless its config says otherwise.
+
     Raises:
         FileNotFoundError: When config, checkpoint or pre-trained weights are missing.
         TypeError: When ``model`` is no FewShotSegmentor, or the arguments contradict each other.
@@ -67,8 +71,11 @@ class FewShotInferencer:
         show_progress: bool = True,
         *,
         model: nn.Module | None = None,
+        precision: str | None = None,
     ) -> None:
         self.model, self.cfg = ready_model(config, checkpoint, device, model)
+        if precision is not None:
+            self.model.precision = precision
         self.geometry = Geometry(self.cfg)
         self.device = next(self.model.parameters()).device
         self.show_progress = show_progress
@@ -106,7 +113,7 @@ class FewShotInferencer:
             bank, digest = self._encode(image, mask, f"support {number} of class '{name}'")
             banks.append(bank)
             key.update(digest)
-        bank = self.model.finish(SupportBank.stack_shots(banks))
+        bank = self._kept(self.model.finish(SupportBank.stack_shots(banks)))
         return RegisteredClass(name, bank, key.hexdigest())
 
     @torch.no_grad()
@@ -116,7 +123,7 @@ class FewShotInferencer:
         more = self.register(registered.name, images, masks)
         key = hashlib.blake2b(f'{registered.key} {more.key}'.encode(), digest_size=12).hexdigest()
         new = more.bank if has_presence(registered.bank) else without_presence(more.bank)  # a file of older versions
-        bank = self.model.finish(registered.bank.to(self.device).extend(new))
+        bank = self._kept(self.model.finish(registered.bank.to(self.device).extend(new)))
         return RegisteredClass(registered.name, bank, key)
 
     def check(self, registered: RegisteredClass) -> None:
@@ -138,6 +145,11 @@ class FewShotInferencer:
                 f'{found or "not recorded"}, that of this model is {self.fingerprint}. Use the checkpoint '
                 'it was made with, or register the class again'
             )
+
+    def _kept(self, bank: SupportBank) -> SupportBank:
+        """A bank where and as the model computes."""
+        half = self.model.computes_in_bfloat16(self.device)
+        return bank.to(self.device, torch.bfloat16) if half else bank.to(self.device)
 
     def _encode(self, image: ImageLike, annotation, name: str) -> tuple[SupportBank, bytes]:
         """Bank of one shot and a digest of the support."""
@@ -230,7 +242,8 @@ class FewShotInferencer:
         writer = None
         if out_dir is not None:
             names = [c.name for c in classes]
-            settings = [self.fingerprint, [(c.name, c.key) for c in classes], *limits.settings]
+            half = ['bfloat16'] if self.model.computes_in_bfloat16(self.device) else []
+            settings = [self.fingerprint, [(c.name, c.key) for c in classes], *limits.settings, *half]
             writer = ResultWriter(out_dir, names, digest_of(settings), formats)
         sources = find_queries(images, NameBook(writer.names if writer else None))
         if writer is not None:
@@ -239,7 +252,7 @@ class FewShotInferencer:
 
     def _run(self, sources, classes, batch_size, limits, writer, show, skip_existing) -> Iterator[SegmentationResult]:
         names = tuple(registered.name for registered in classes)
-        banks = [registered.bank.to(self.device) for registered in classes]
+        banks = [self._kept(registered.bank) for registered in classes]
         bar = tqdm(
             total=sum(map(len, sources)),
             unit='image',

@@ -22,6 +22,7 @@ from mmfss.utils.weights import bare_model
 _WITHOUT_EFFECT = (
     'comparison_heads',
     'feature_cache_gb',
+    'precision',
     'base_checkpoint',
     'loss_decode',
     'log_base_loss',

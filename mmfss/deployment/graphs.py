@@ -101,8 +101,14 @@ def exportable(model: nn.Module) -> nn.Module:
 
     Args:
         model (nn.Module): A FewShotSegmentor.
+
+    Raises:
+        ValueError: When its precision is 'bfloat16'.
     """
+    if model.precision == 'bfloat16':
+        raise ValueError("graphs are float32: leave precision='bfloat16' out of the model (its config's `precision`)")
     model = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
+    model.precision = 'float32'
     model.feature_cache, model.comparison_heads = None, nn.ModuleDict()
     for module in model.modules():
         if getattr(module, 'compute_dtype', None):

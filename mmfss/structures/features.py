@@ -85,13 +85,17 @@ class BackboneFeatures:
         """Memory that all tensors take, in bytes."""
         return sum(t.numel() * t.element_size() for f in fields(self) for t in _tensors(getattr(self, f.name)))
 
+    def to(self, *args, **kwargs) -> 'BackboneFeatures':
+        """As Tensor.to, for every tensor; a dtype applies to floating-point tensors only, as with nn.Module.to."""
+
+        def move(t: Tensor) -> Tensor:
+            return t.to(*args, **kwargs) if t.is_floating_point() else t.to(*args, **kwargs).to(t.dtype)
+
+        return self._map(move)
+
     def float(self) -> 'BackboneFeatures':
         """As Tensor.float, for every floating-point tensor."""
-        return self._map(lambda t: t.float() if t.is_floating_point() else t)
-
-    def to(self, device: torch.device | str) -> 'BackboneFeatures':
-        """As Tensor.to, for every tensor."""
-        return self._map(lambda t: t.to(device))
+        return self.to(torch.float32)
 
     def pick(self, i: int) -> 'BackboneFeatures':
         """Features of image i alone (N = 1), as copies: a view would keep the whole batch alive."""

@@ -118,6 +118,10 @@ class SupportBank:
             raise ValueError(f'a bank of {self.batch_size} episodes cannot serve a batch of {batch_size} queries')
         return self._map(lambda t: t.expand(batch_size, *t.shape[1:]))
 
+    def unflatten(self, episodes: int, shots: int) -> 'SupportBank':
+        """One episode of ``episodes * shots`` supports as that many episodes (a view); episode by episode in order."""
+        return self._map(lambda t: t.view(episodes, shots, *t.shape[2:]))
+
     @classmethod
     def stack_shots(cls, banks: Iterable['SupportBank']) -> 'SupportBank':
         """Banks of the same episodes joined along K, in the order given; the result is not finished.
@@ -130,6 +134,8 @@ class SupportBank:
         if not banks:
             raise ValueError('no banks to join')
         first = banks[0]
+        if len(banks) == 1:
+            return replace(first, summary={}, finished=False)
         for bank in banks[1:]:
             if bank.fingerprint != first.fingerprint or bank.tensors.keys() != first.tensors.keys():
                 raise ValueError('only banks made by the same model can be joined')
@@ -241,6 +247,9 @@ def _join_shots(name: str, shots: list[Tensor], open_dims: tuple[int, ...]) -> T
     Raises:
         ValueError: When they differ otherwise.
     """
+    if all(t.dim() > 3 and t.stride(-2) == 1 < t.stride(-1) for t in shots):  # vectors that lie as rows stay so
+        flipped = tuple({-1: -2, -2: -1}.get(dim, dim) for dim in open_dims)
+        return _join_shots(name, [t.transpose(-2, -1) for t in shots], flipped).transpose(-2, -1)
     shapes = [tuple(t.shape[2:]) for t in shots]
     if all(shape == shapes[0] for shape in shapes):
         return torch.cat(shots, dim=1)

@@ -48,7 +48,7 @@ def test_supports_are_masked_before_the_last_stage():
     small = torch.nn.functional.interpolate(
         (labels == 1).float(), features['layer3'].shape[-2:], mode='bilinear', align_corners=True
     )
-    assert torch.allclose(features['masked_layer4'], model.backbone.layer4(features['layer3'] * small), atol=1e-6)
+    assert torch.allclose(features['masked_layer4'], model.backbone.layer4(features['layer3'] * small), atol=1e-4)
     plain = model.backbone.extract_blocks(inputs['support'][:, 0])['layer4']
     assert (features['masked_layer4'] - plain).abs().max() > 0.01
 

@@ -261,3 +261,20 @@ def test_configs_without_episodes(weights):
     cfg.test_dataloader.dataset.query_pipeline = []
     with pytest.raises(ValueError, match='query_pipeline must begin with LoadFewShotImage'):
         FewShotInferencer(cfg, weights / 'BaseLearnerEnsemble.pth')
+
+
+def test_precision(weights, inferencer, gear, monkeypatch):
+    monkeypatch.setattr('mmfss.utils.precision.fast_bfloat16', lambda device: True)
+    checkpoint = weights / 'BaseLearnerEnsemble.pth'
+    half = FewShotInferencer(toys.tiny_config(), checkpoint, 'cpu', show_progress=False, precision='bfloat16')
+    assert half.model.precision == 'bfloat16' and half.fingerprint == inferencer.fingerprint
+    own = half.register('gear', [toys.photo(0), toys.photo(1)], [toys.disc(), dict(box=(20, 10, 60, 50))])
+    assert own.nbytes < 0.55 * gear.nbytes
+    (expected,) = inferencer(toys.photo(5), gear)
+    for bank in (own, gear, half.extend(gear, toys.photo(1), dict(box=(20, 10, 60, 50)))):
+        (found,) = half(toys.photo(5), bank)
+        assert (found.mask == expected.mask).mean() > 0.9
+    (exact,) = inferencer(toys.photo(5), own)  # a bank in bfloat16 in a model that computes in float32
+    assert (exact.mask == expected.mask).mean() > 0.9
+    with pytest.raises(ValueError, match='choose from float32'):
+        FewShotInferencer(toys.tiny_config(), checkpoint, 'cpu', precision='half')

@@ -20,6 +20,11 @@ DEEP = dict(
 )
 
 
+def close(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether two maps are equal but for the rounding of a folded BatchNorm."""
+    return torch.allclose(a, b, atol=1e-5 * float(b.std()), rtol=1e-5)
+
+
 @pytest.fixture(params=[toys.RESNET, DEEP, toys.VGG], ids=['basic blocks', 'bottlenecks', 'vgg'])
 def backbone(request):
     return toys.build(request.param)
@@ -30,10 +35,10 @@ def test_stages_are_the_plain_outputs(backbone):
     images = toys.smooth(2, 3, 57, 41, seed=0)
     features = backbone.extract_blocks(images)
     for (name, stage), output in zip(features.stages.items(), backbone(images)[1:], strict=True):
-        assert torch.allclose(stage, output, atol=1e-6) and stage.shape[1] == backbone.stage_channels[name]
+        assert close(stage, output) and stage.shape[1] == backbone.stage_channels[name]
         assert features.sizes[name] == stage.shape[-2:]
     assert {name: backbone.num_blocks[name] for name in STAGES} == {n: len(b) for n, b in features.blocks.items()}
-    assert torch.equal(backbone.last_stage(features['layer3']), features['layer4'])
+    assert close(backbone.last_stage(features['layer3']), features['layer4'])
 
 
 @pytest.mark.parametrize('config', [toys.RESNET, DEEP], ids=['basic blocks', 'bottlenecks'])
@@ -48,7 +53,7 @@ def test_resnet_blocks_are_sums_before_the_relu(config):
     features = backbone.extract_blocks(images)
     sums = [block for group in features.blocks.values() for block in group]
     assert len(sums) == len(outputs) == sum(backbone.num_blocks[name] for name in STAGES)
-    assert all(torch.allclose(total.relu(), output, atol=1e-6) for total, output in zip(sums, outputs, strict=True))
+    assert all(close(total.relu(), output) for total, output in zip(sums, outputs, strict=True))
     assert any((total < 0).any() for total in sums)
 
 
@@ -83,7 +88,7 @@ def test_only_what_is_asked_for_is_computed(backbone):
     assert list(whole.stages) == ['layer1', 'layer3', 'layer4']
     some = backbone.extract_blocks(images, ('layer1', 'layer3'), blocks=False)
     assert not some.blocks and 'layer4' not in some.sizes and not ran
-    assert all(torch.equal(some[name], whole[name]) for name in some.stages)
+    assert all(close(some[name], whole[name]) for name in some.stages)
     with pytest.raises(ValueError, match='layer7.*it has'):
         backbone.extract_blocks(images, ('layer7',))
     with pytest.raises(KeyError, match="no stage 'layer4'.*support_stages"):

@@ -3,6 +3,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 import toys
 
 from mmfss.models.layers import encode_block, encode_prior, foreground, prior_mask, resize, similarity, similarity_map
@@ -107,13 +108,15 @@ def test_slices_give_the_same_maps(monkeypatch):
     soft = resize(mask.flatten(0, 1).unsqueeze(1), SIZE).view(B, K, *SIZE)
     block, prior = encode(encode_block, support, soft), encode(encode_prior, support, mask)
     whole = similarity_map(query, block), prior_mask(query, prior)
-    for limit in (1, 7 * B * K * prior['vectors'].shape[-1]):  # one position at a time, and an uneven split
-        monkeypatch.setattr(similarity, 'MAX_PRODUCTS', limit)
+    for limit in (1, 7 * B * prior['vectors'].shape[-1]):  # one position at a time, and an uneven split
+        monkeypatch.setattr(similarity, 'CACHED_PRODUCTS', limit)
         assert torch.allclose(similarity_map(query, block), whole[0], atol=1e-6)
         assert torch.allclose(prior_mask(query, prior), whole[1], atol=1e-6)
     calls = []
-    similarity.chunked_correlation(query.flatten(2), prior['vectors'], lambda p, rows: calls.append(rows) or p)
-    assert [(r.start, r.stop) for r in calls] == [(0, 7), (7, 14), (14, 21), (21, 28)]
+    similarity.chunked_correlation(
+        query.flatten(2), prior['vectors'], lambda p, shots: calls.append((shots.start, p.shape[1])) or p[..., 0]
+    )
+    assert calls == [(k, n) for k in range(K) for n in (7, 7, 7, 3)]
 
 
 def test_gradient_flows_through_slices(monkeypatch):
@@ -121,7 +124,7 @@ def test_gradient_flows_through_slices(monkeypatch):
     soft = resize(mask.flatten(0, 1).unsqueeze(1), SIZE).view(B, K, *SIZE)
     grads = []
     for limit in (2**26, 1):
-        monkeypatch.setattr(similarity, 'MAX_PRODUCTS', limit)
+        monkeypatch.setattr(similarity, 'CACHED_PRODUCTS', limit)
         q, s = query.clone().requires_grad_(), support.clone().requires_grad_()
         similarity_map(q, encode(encode_block, s, soft)).square().sum().backward()
         grads.append((q.grad, s.grad))
@@ -138,3 +141,32 @@ def test_half_precision_inputs_stay_finite(dtype):
         prior = prior_mask(query.to(dtype), encode(encode_prior, support.to(dtype), mask))
     assert maps.dtype == prior.dtype == torch.float32 and maps.isfinite().all() and prior.isfinite().all()
     assert torch.allclose(maps, similarity_map(query, encode(encode_block, support, soft)), atol=1e-2)
+
+
+def test_maps_are_not_copied(monkeypatch):
+    """Channels last, as backbones give them, a block is rows of the product; nor are the shots' vectors joined."""
+    (query, support), mask = pair(), masks()
+    soft = resize(mask.flatten(0, 1).unsqueeze(1), SIZE).view(B, K, *SIZE)
+    block, seen = encode(encode_block, support, soft), []
+    own = F.conv2d
+
+    def conv2d(maps, *args):
+        assert maps.is_contiguous(memory_format=torch.channels_last)  # or the convolution copies it
+        seen.append((maps.data_ptr(), args[0].data_ptr()))
+        return own(maps, *args)
+
+    monkeypatch.setattr(F, 'conv2d', conv2d)
+    query = query.contiguous(memory_format=torch.channels_last)
+    similarity_map(query, block)
+    assert seen == [(query[b].data_ptr(), block['vectors'][b, k].data_ptr()) for k in range(K) for b in range(B)]
+
+
+def test_bfloat16_is_added_up_in_float32():
+    """A mean over thousands of products, each rounded: in bfloat16 the sum itself would stop at 256 ones."""
+    query, support = torch.ones(1, 4, 2, 2), torch.ones(1, 4, 40, 50)
+    block = encode_block(support.bfloat16(), torch.ones(1, 1, 40, 50))
+    assert block['vectors'].dtype == torch.bfloat16
+    found = similarity_map(query.bfloat16(), {name: t[None] for name, t in block.items()})
+    assert found.dtype == torch.float32 and torch.allclose(found, torch.ones(1, 1, 2, 2), atol=1e-3)
+    prior = encode_prior(support.bfloat16(), torch.ones(1, 1, 40, 50))
+    assert prior['vectors'].dtype == torch.bfloat16

@@ -150,6 +150,14 @@ def test_nothing_is_done_twice(tool, tmp_path, capsys):
     assert calls(tmp_path)[6:] == ['test.py 2']
 
 
+def test_another_precision_is_tested_anew(tool, tmp_path, capsys):
+    for options in ([], ['--precision', 'bfloat16'], ['--precision', 'bfloat16']):
+        tool.run('--folds', '0', *options)
+    lines = (tmp_path / 'calls.txt').read_text().splitlines()
+    assert [line.split()[0] for line in lines] == ['train.py', 'test.py', 'test.py']
+    assert ['--precision bfloat16' in line for line in lines] == [False, False, True]
+
+
 def test_goes_on_where_it_stopped(tool, tmp_path, capsys):
     (tmp_path / 'break1').touch()
     with pytest.raises(SystemExit, match='(?s)full of cats.*fold 1: training failed.*fold1.log'):

@@ -130,6 +130,8 @@ def test_test_options_reach_dataset_and_hooks(tmp_path):
     assert cfg.default_hooks.visualization.show_dir == 'pictures'
     assert cfg.custom_hooks[-1] == dict(type='mmfss.PredictionFileHook', out_dir='masks')
     assert cfg.load_from == str(tmp_path / 'epoch_1.pth')
+    assert 'precision' not in cfg.model
+    assert make_test_config(tmp_path, '--precision', 'bfloat16').model.precision == 'bfloat16'
 
 
 def test_a_protocol_reaches_the_test_data_and_options_come_after_it(tmp_path):

@@ -28,6 +28,7 @@ from mmfss.evaluation.functional import confusion, fb_iou, foreground_iou
 from mmfss.utils.checkpoint_files import add_trust_option
 from mmfss.utils.files import atomic_write, check_writable
 from mmfss.utils.plain_errors import plain_errors
+from mmfss.utils.precision import add_precision_option
 
 CURE = 'Free some space or choose another --out'
 
@@ -183,6 +184,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--threshold', type=float, default=0.5, help='smallest probability of the object (%(default)s)')
     parser.add_argument('--batch-size', type=int, default=4, help='images at once (%(default)s)')
     parser.add_argument('--device', help="such as 'cuda:0' or 'cpu'")
+    add_precision_option(parser)
     add_trust_option(parser)
     parser.add_argument('--image-suffix', default='.jpg', help='(%(default)s)')
     parser.add_argument('--mask-suffix', default='.png', help='(%(default)s)')
@@ -208,13 +210,16 @@ def main(argv: list[str] | None = None) -> int:
         left = f'; not used: {say_unused(unused)}' if unused else ''
         print(f'{args.data_root}: {sum(map(len, classes.values()))} images of {len(classes)} classes{left}', flush=True)
         check_pairs(classes, args.mask_threshold)
-        inferencer = FewShotInferencer(args.config, args.checkpoint, args.device, show_progress=False)
+        inferencer = FewShotInferencer(
+            args.config, args.checkpoint, args.device, show_progress=False, precision=args.precision
+        )
         report = dict(
             data_root=args.data_root.name,
             config=args.config,
             checkpoint=args.checkpoint,
             fingerprint=inferencer.fingerprint,
             device=str(inferencer.device),
+            precision=inferencer.model.precision,
             threshold=args.threshold,
             shots={k: measure(inferencer, classes, k, args) for k in dict.fromkeys(args.shots)},
         )

@@ -176,6 +176,7 @@ def float32(model):
     for module in model.modules():
         if getattr(module, 'compute_dtype', None):
             module.compute_dtype = None
+    model.precision = 'float32'
     return model
 
 

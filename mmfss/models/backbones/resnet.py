@@ -10,6 +10,7 @@ from mmfss.registry import MODELS
 from mmfss.structures import STAGES, BackboneFeatures
 from mmfss.utils.weights import check_init_cfg
 
+from ..layers.folded_norm import conv_norm, run_folded
 from .stages import wanted_layers
 
 
@@ -18,9 +19,9 @@ class BlockBasicBlock(BasicBlock):
 
     def residual_sum(self, x: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, C', h', w'): the block's output before its last ReLU."""
-        out = self.relu(self.norm1(self.conv1(x)))
-        out = self.norm2(self.conv2(out))
-        return out + (x if self.downsample is None else self.downsample(x))
+        out = self.relu(conv_norm(self.conv1, self.norm1, x))
+        out = conv_norm(self.conv2, self.norm2, out)
+        return out.add_(x if self.downsample is None else run_folded(self.downsample, x))
 
 
 class BlockBottleneck(Bottleneck):
@@ -28,10 +29,10 @@ class BlockBottleneck(Bottleneck):
 
     def residual_sum(self, x: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, C', h', w'): the block's output before its last ReLU."""
-        out = self.relu(self.norm1(self.conv1(x)))
-        out = self.relu(self.norm2(self.conv2(out)))
-        out = self.norm3(self.conv3(out))
-        return out + (x if self.downsample is None else self.downsample(x))
+        out = self.relu(conv_norm(self.conv1, self.norm1, x))
+        out = self.relu(conv_norm(self.conv2, self.norm2, out))
+        out = conv_norm(self.conv3, self.norm3, out)
+        return out.add_(x if self.downsample is None else run_folded(self.downsample, x))
 
 
 @MODELS.register_module()
@@ -90,22 +91,27 @@ class BlockResNet(ResNet):
             BackboneFeatures: Stages after their last ReLU, blocks before it.
         """
         layers = wanted_layers(stages, ('layer1', 'layer2', 'layer3', 'layer4'), type(self).__name__)
-        x = self.stem(x) if self.deep_stem else self.relu(self.norm1(self.conv1(x)))
+        x = run_folded(self.stem, x) if self.deep_stem else self.relu(conv_norm(self.conv1, self.norm1, x))
         x = self.maxpool(x)
         outputs, sums, sizes = {}, {}, {}
         for name in layers:
+            keep = blocks and name != 'layer1'
             group = []
             for block in getattr(self, name):
-                group.append(block.residual_sum(x))
-                x = group[-1].relu()  # not in place: the sum itself is a block feature
+                total = block.residual_sum(x)
+                x = total.relu() if keep else total.relu_()  # a block feature is the sum itself
+                group.append(total)
             outputs[name], sizes[name] = x, tuple(x.shape[-2:])
-            if blocks and name != 'layer1':
+            if keep:
                 sums[name] = tuple(group)
         return BackboneFeatures({name: outputs[name] for name in layers if name in stages}, sums, sizes=sizes)
 
     def last_stage(self, layer3: Tensor) -> Tensor:
         """layer4 alone: a layer3 map (N, C, h, w), such as a masked one -> (N, C', h', w')."""
-        return self.layer4(layer3)
+        x = layer3
+        for block in self.layer4:
+            x = block.residual_sum(x).relu_()
+        return x
 
     def train(self, mode: bool = True) -> 'BlockResNet':
         """As nn.Module's: mmseg's version forgets to return the module."""

@@ -10,6 +10,7 @@ from mmfss.registry import MODELS
 from mmfss.structures import STAGES, BackboneFeatures
 from mmfss.utils.weights import check_init_cfg
 
+from ..layers.folded_norm import run_folded
 from ..layers.norms import eval_norms
 from .stages import wanted_layers
 
@@ -88,7 +89,10 @@ class BlockVGG(BaseModule):
         layers = wanted_layers(stages, tuple(f'layer{i}' for i in range(5)), type(self).__name__)
         outputs, convs, sizes = {}, {}, {}
         for name in layers:
-            x, convs[name] = self._with_conv_outputs(getattr(self, name), x)
+            if blocks and name in ('layer3', 'layer4'):
+                x, convs[name] = self._with_conv_outputs(getattr(self, name), x)
+            else:
+                x = run_folded(getattr(self, name), x)
             outputs[name], sizes[name] = x, tuple(x.shape[-2:])
         groups = {}
         if blocks and 'layer4' in layers:
@@ -97,7 +101,7 @@ class BlockVGG(BaseModule):
 
     def last_stage(self, layer3: Tensor) -> Tensor:
         """layer4 alone: a layer3 map (N, C, h, w), such as a masked one -> (N, C', h, w)."""
-        return self.layer4(layer3)
+        return run_folded(self.layer4, layer3)
 
     def train(self, mode: bool = True) -> 'BlockVGG':
         """As nn.Module's, with BatchNorm kept in eval mode when ``norm_eval``."""

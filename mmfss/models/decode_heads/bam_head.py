@@ -23,6 +23,7 @@ from ..layers import (
     resize,
     scene_difference,
 )
+from ..layers.constant_maps import conv_of_parts
 from .base_meta_head import BaseMetaHead, MetaOutput
 
 
@@ -130,7 +131,7 @@ class BAMHead(BaseMetaHead):
     ) -> Tensor:
         """One part of the merged feature, (B, C, *size) or (B, C, 1, 1); weights are (B, K)."""
         if name == 'prototype':
-            return torch.einsum('bk,bkc->bc', weights, bank['prototype'])[:, :, None, None]
+            return torch.einsum('bk,bkc->bc', weights, bank['prototype'].to(weights.dtype))[:, :, None, None]
         if name != 'prior':
             raise ValueError(f"{type(self).__name__} has no guidance '{name}'")
         support = {k: bank[f'prior_{k}'] for k in ('vectors', 'valid', 'blank')}
@@ -139,11 +140,14 @@ class BAMHead(BaseMetaHead):
 
     def forward(self, features: BackboneFeatures, bank: SupportBank) -> MetaOutput:
         """See :meth:`BaseMetaHead.forward`."""
-        parts = self.guidance(features, bank)
-        adjustment = parts.pop('adjustment')
-        size = parts['query'].shape[-2:]
-        merged = torch.cat([p.expand(-1, -1, *size) for p in parts.values()], dim=1)
-        return MetaOutput(self.decoder(self.merge(merged)), adjustment)
+        with self.decoding(features.device):
+            parts = self.guidance(features, bank)
+            adjustment = parts.pop('adjustment')
+            if not self.training:
+                parts = {name: part.float() for name, part in parts.items()}
+            conv, relu = self.merge
+            constant = [i for i, name in enumerate(parts) if name == 'prototype']
+            return MetaOutput(self.decoder(relu(conv_of_parts(conv, list(parts.values()), constant))), adjustment)
 
     def open_dims(self) -> dict[str, tuple[int, ...]]:
         """The kept vectors of the prior mask."""

@@ -3,6 +3,7 @@
 
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -11,6 +12,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from mmfss.structures import STAGES, BackboneFeatures, SupportBank
+from mmfss.utils.precision import without_autocast
 
 from ..layers import resize
 
@@ -111,6 +113,13 @@ class BaseMetaHead(BaseModule, metaclass=ABCMeta):
             features as they are.
         """
         return features
+
+    def decoding(self, device: torch.device) -> AbstractContextManager:
+        """Precision of a decoder: autocast as it is in training, none in evaluation.
+
+        A decoder's share of an evaluation is small, and in bfloat16 it alone moves the scores more than all before it.
+        """
+        return nullcontext() if self.training else without_autocast(device.type)
 
     def finish(self, bank: SupportBank) -> SupportBank:
         """Once a class, after all its shots are joined: clusters, keys and values, a fitted classifier.

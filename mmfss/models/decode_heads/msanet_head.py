@@ -124,7 +124,7 @@ class MSANetHead(BAMHead):
         if name == 'similarity':
             return self.squeeze(torch.cat(self.similarity_maps(features, bank, size), dim=1))
         if name == 'attention':
-            return resize(bank['attention'].mean(1), size)  # plain mean over shots
+            return resize(bank['attention'].mean(1, dtype=torch.float32), size)  # plain mean over shots
         return super().guide(name, features, bank, weights, size)
 
     def similarity_maps(self, features: BackboneFeatures, bank: SupportBank, size: Sequence[int]) -> list[Tensor]:

@@ -70,10 +70,13 @@ class PFENetHead(BaseMetaHead):
 
     def forward(self, features: BackboneFeatures, bank: SupportBank) -> MetaOutput:
         """Logits (B, 2, h, w); auxiliary ``inner_0``, ... (B, 2, b, b) of the scales and ``enriched`` (B, C, h, w)."""
-        query, prototype, prior = self.guidance(features, bank).values()
-        enriched, inner = self.enrich(torch.cat([query, prototype.expand_as(query)], dim=1), prior)
-        auxiliary = {f'inner_{i}': logits for i, logits in enumerate(inner)}
-        return MetaOutput(self.classify(enriched + self.refine(enriched)), auxiliary=dict(auxiliary, enriched=enriched))
+        with self.decoding(features.device):
+            query, prototype, prior = self.guidance(features, bank).values()
+            guided = torch.cat([query, prototype.expand_as(query)], dim=1)
+            enriched, inner = self.enrich(guided if self.training else guided.float(), prior)
+            auxiliary = {f'inner_{i}': logits for i, logits in enumerate(inner)}
+            logits = self.classify(enriched + self.refine(enriched))
+        return MetaOutput(logits, auxiliary=dict(auxiliary, enriched=enriched))
 
     def loss(
         self,

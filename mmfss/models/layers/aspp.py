@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from .classifier import classifier
+from .constant_maps import conv_of_parts
 
 
 def _conv_relu(
@@ -43,8 +44,12 @@ class PlainASPP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, (2 + dilations) * C, h, w)."""
-        image = self.branches[0](x.mean((2, 3), keepdim=True)).expand_as(x)
-        return torch.cat([image, *(branch(x) for branch in self.branches[1:])], dim=1)
+        image, *maps = self.parts(x)
+        return torch.cat([image.expand_as(x), *maps], dim=1)
+
+    def parts(self, x: Tensor) -> list[Tensor]:
+        """The branches' outputs: image pooling (B, C, 1, 1), which is the same everywhere, and maps (B, C, h, w)."""
+        return [self.branches[0](x.mean((2, 3), keepdim=True)), *(branch(x) for branch in self.branches[1:])]
 
 
 class MetaDecoder(nn.Module):
@@ -65,5 +70,6 @@ class MetaDecoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w) -> logits (B, 2, h, w) of background and foreground."""
-        x = self.reduce(self.aspp(x))
+        conv, relu = self.reduce
+        x = relu(conv_of_parts(conv, self.aspp.parts(x), constant=(0,)))
         return self.classify(x + self.refine(x))

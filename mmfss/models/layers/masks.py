@@ -81,7 +81,13 @@ def gather_kept(features: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         tuple[Tensor, Tensor]: Vectors (N, C, M) and which of them are real, bool (N, M); M >= 1.
     """
-    index = first_kept(keep) if exporting() else _kept_first(keep)  # (N, M)
+    if exporting():
+        index = first_kept(keep)  # (N, M)
+        vectors = features.gather(2, index.unsqueeze(1).expand(-1, features.shape[1], -1))  # (N, C, M)
+    else:
+        index = _kept_first(keep)
+        # Whole rows are copied where the maps lie channels last, and the vectors stay rows in memory.
+        rows = [image.index_select(0, i) for image, i in zip(features.transpose(1, 2), index, strict=True)]  # (M, C)
+        vectors = torch.stack(rows).transpose(1, 2)
     valid = keep.gather(1, index)  # (N, M)
-    vectors = features.gather(2, index.unsqueeze(1).expand(-1, features.shape[1], -1))  # (N, C, M)
     return vectors * valid.unsqueeze(1), valid

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from mmfss.utils.precision import full_precision
+from mmfss.utils.precision import operand_precision, same_operands
 
 from .masks import gather_kept
 from .similarity import chunked_correlation
@@ -15,8 +15,8 @@ EPS = 1e-5
 
 
 def _unit(x: Tensor) -> Tensor:
-    """(N, C, L) scaled to unit length over C."""
-    return x / (x.norm(dim=1, keepdim=True) + EPS)
+    """(N, C, L) scaled to unit length over C, in its own number format."""
+    return (x / (torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float32) + EPS)).to(x.dtype)
 
 
 def _released_squeezing(features: Tensor, mask: Tensor) -> Tensor:
@@ -30,7 +30,7 @@ def _released_squeezing(features: Tensor, mask: Tensor) -> Tensor:
 def _paper_squeezing(features: Tensor, mask: Tensor) -> Tensor:
     """Keep pixels whose masked feature, averaged over channels, is at least its mean over the foreground (Eq. 4)."""
     positive = mask.flatten(1) > 0
-    values = (features * mask).flatten(2).mean(1)  # (N, L)
+    values = (features * mask).flatten(2).mean(1)  # (N, L), float32 as the mask is
     mean = (values * positive).sum(1, keepdim=True) / positive.sum(1, keepdim=True).clamp(min=1)
     return positive & (values >= mean)
 
@@ -38,7 +38,7 @@ def _paper_squeezing(features: Tensor, mask: Tensor) -> Tensor:
 SQUEEZINGS = dict(released=_released_squeezing, paper=_paper_squeezing)
 
 
-@full_precision
+@operand_precision
 def encode_block(features: Tensor, mask: Tensor, squeezing: str = 'released') -> dict[str, Tensor]:
     """What a support contributes to one similarity map.
 
@@ -48,8 +48,8 @@ def encode_block(features: Tensor, mask: Tensor, squeezing: str = 'released') ->
         squeezing (str): Which support pixels are kept, 'released' or 'paper' (Eq. 4).
 
     Returns:
-        dict[str, Tensor]: ``vectors`` (N, C, M), the kept pixels at unit length; ``weight`` (N, M), one over their
-        number, 0 for padding. An empty mask keeps nothing and gives a map of zeros.
+        dict[str, Tensor]: ``vectors`` (N, C, M), the kept pixels at unit length, bfloat16 where the features are;
+        ``weight`` (N, M), one over their number, 0 for padding. An empty mask keeps nothing and gives a map of zeros.
     """
     keep = SQUEEZINGS[squeezing](features, mask)
     vectors, valid = gather_kept(features.flatten(2), keep)
@@ -57,7 +57,7 @@ def encode_block(features: Tensor, mask: Tensor, squeezing: str = 'released') ->
     return dict(vectors=_unit(vectors), weight=weight)
 
 
-@full_precision
+@operand_precision
 def similarity_map(query: Tensor, support: Mapping[str, Tensor]) -> Tensor:
     """Mean positive cosine similarity of each query pixel with the kept support pixels, mean over shots (Eq. 5).
 
@@ -66,12 +66,16 @@ def similarity_map(query: Tensor, support: Mapping[str, Tensor]) -> Tensor:
         support (Mapping[str, Tensor]): :func:`encode_block`'s tensors with (B, K) in front.
 
     Returns:
-        Tensor: (B, 1, h, w).
+        Tensor: (B, 1, h, w), float32.
     """
     h, w = query.shape[-2:]
-    weight = support['weight'] / support['weight'].shape[1]  # (B, K, M), the mean over shots included
+    maps, vectors = same_operands(query.flatten(2), support['vectors'])
+    share = 1 / (support['weight'] > 0).sum(2).clamp(min=1)  # (B, K); padding has weight 0, and is a zero vector
 
-    def mean(products: Tensor, rows: slice) -> Tensor:  # (B, n, K, M) -> (B, n)
-        return torch.matmul(products.relu_().flatten(2), weight.flatten(1).unsqueeze(2)).squeeze(2)
+    def mean(products: Tensor, shots: slice) -> Tensor:  # (B, n, k, M) -> (B, n, k)
+        return products.relu_().sum(3, dtype=torch.float32) * share[:, None, shots]
 
-    return chunked_correlation(_unit(query.flatten(2)), support['vectors'], mean).unflatten(1, (h, w)).unsqueeze(1)
+    # Scaling to unit length comes last: it is positive, so it may leave ReLU and mean, and a map is not copied for it.
+    similarity = chunked_correlation(maps, vectors, mean).mean(2)  # (B, hw)
+    length = torch.linalg.vector_norm(maps, dim=1, dtype=torch.float32) + EPS
+    return (similarity / length).unflatten(1, (h, w)).unsqueeze(1)

@@ -14,6 +14,7 @@ from mmfss.utils.precision import without_autocast
 from ..decode_heads import MetaOutput
 from ..decode_heads.base_meta_head import IGNORE, stack_labels
 from ..layers import agree_with_argmax, resize
+from ..layers.pyramid_taps import psp_logits
 from .few_shot_segmentor import FewShotSegmentor
 
 
@@ -59,8 +60,8 @@ class BaseLearnerEnsemble(FewShotSegmentor):
 
     def encode_query(self, features: BackboneFeatures) -> EncodedQuery:
         """See :meth:`FewShotSegmentor.encode_query`; ``base`` (B, 1 + N_base, h4, w4) are the base learner's logits."""
-        with torch.no_grad():
-            base = self.base_head([features[stage] for stage in STAGES]).float()
+        with torch.no_grad(), self._head_precision(features.device):
+            base = psp_logits(self.base_head, [features[stage] for stage in STAGES]).float()
         return replace(super().encode_query(features), outputs=dict(base=base))
 
     def scores(self, output: MetaOutput, query: EncodedQuery, own_class: Tensor | None = None) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """Backbone features of queries and supports, as the heads of a segmentor ask for them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from mmfss.structures import MASKED_LAST_STAGE, BackboneFeatures
+from mmfss.utils.precision import autocast_to, check_precision, in_bfloat16, without_autocast
 
 from ..decode_heads import BaseMetaHead
 from ..layers import foreground, resize
 from ..layers.norms import eval_norms
+from ..layers.slices import image_slices
 from .feature_cache import FeatureCache, digests
 
 
@@ -22,6 +24,7 @@ class FeatureExtraction:
     Attributes:
         backbone, neck (nn.Module): See :class:`FewShotSegmentor`; the neck may be missing.
         freeze_backbone, norm_eval (bool): Likewise.
+        precision (str): Likewise; may be set at any time.
         feature_cache (FeatureCache, optional): Used in evaluation.
         needed_query_stages (Sequence[str]): Stages that the segmentor itself reads of a query.
     """
@@ -32,6 +35,19 @@ class FeatureExtraction:
     freeze_backbone: bool
     norm_eval: bool
     feature_cache: FeatureCache | None
+
+    @property
+    def precision(self) -> str:
+        """Of inference: 'float32', 'bfloat16' or 'auto'."""
+        return self._precision
+
+    @precision.setter
+    def precision(self, precision: str) -> None:
+        self._precision = check_precision(precision)
+
+    def computes_in_bfloat16(self, device: torch.device | str) -> bool:
+        """Whether what is on ``device`` is computed in bfloat16: in evaluation alone, as ``precision`` says."""
+        return not self.training and in_bfloat16(self.precision, device)
 
     def _meta_heads(self) -> dict[str, BaseMetaHead]:
         """Heads that read supports."""
@@ -59,7 +75,7 @@ class FeatureExtraction:
     def extract_feat(
         self, inputs: Tensor | BackboneFeatures, padding: Tensor | None = None, episode_seed: Tensor | None = None
     ) -> BackboneFeatures:
-        """Features of queries; in evaluation float32, whatever autocast says.
+        """Features of queries; in evaluation float32 or bfloat16 as ``precision`` says, whatever autocast says.
 
         Args:
             inputs (Tensor | BackboneFeatures): Normalised images (B, 3, H, W), or what a feature store kept of them.
@@ -103,12 +119,21 @@ class FeatureExtraction:
             features = self.backbone.extract_blocks(images[chosen], stages, blocks)
             return replace(features, neck=self.neck(tuple(features.stages.values()))) if self.with_neck else features
 
-        with self._backbone_gradients():
-            if self.training:
+        with self._backbone_gradients(), self._backbone_precision(images.device):
+            if self.training and not (self.freeze_backbone and self.norm_eval):
                 return compute()
+            if self.training:
+                return self._sliced(images, compute)
             if self.feature_cache is None:
-                return compute().float()
-            return self.feature_cache(digests((stages, blocks), images), compute).float()
+                return self._sliced(images, compute).to(self._feature_dtype(images.device))
+            keys = digests((stages, blocks), images)
+            return self.feature_cache(keys, compute).to(self._feature_dtype(images.device))
+
+    @staticmethod
+    def _sliced(images: Tensor, compute: Callable[[slice], BackboneFeatures]) -> BackboneFeatures:
+        """Features of slices that stay in the cache, joined."""
+        parts = [compute(chosen) for chosen in image_slices(images)]
+        return parts[0] if len(parts) == 1 else BackboneFeatures.join(parts)
 
     def _masked_last_stage(self, layer3: Tensor, images: Tensor, labels: Tensor) -> Tensor:
         """The last stage on layer3 times the foreground, as PFENet and BAM do: (N, C, h, w) -> (N, C4, h4, w4)."""
@@ -117,14 +142,14 @@ class FeatureExtraction:
         def compute(chosen: list[int]) -> BackboneFeatures:
             return BackboneFeatures({MASKED_LAST_STAGE: self.backbone.last_stage(masked[chosen])})
 
-        with self._backbone_gradients():
+        with self._backbone_gradients(), self._backbone_precision(images.device):
             if self.training:
                 return self.backbone.last_stage(masked)
             if self.feature_cache is None:
-                return self.backbone.last_stage(masked).float()
+                return self.backbone.last_stage(masked).to(self._feature_dtype(images.device))
             # The mask is part of the key: the same image is a support of several classes.
             keys = digests(MASKED_LAST_STAGE, images, labels)
-            return self.feature_cache(keys, compute).float()[MASKED_LAST_STAGE]
+            return self.feature_cache(keys, compute).to(self._feature_dtype(images.device))[MASKED_LAST_STAGE]
 
     @staticmethod
     def _describe(
@@ -143,6 +168,18 @@ class FeatureExtraction:
 
     def _shared_parts(self) -> list[torch.nn.Module]:
         return [self.backbone, *([self.neck] if self.with_neck else [])]
+
+    def _feature_dtype(self, device: torch.device) -> torch.dtype:
+        return torch.bfloat16 if self.computes_in_bfloat16(device) else torch.float32
+
+    def _backbone_precision(self, device: torch.device) -> AbstractContextManager:
+        return autocast_to('bfloat16', device) if self.computes_in_bfloat16(device) else nullcontext()
+
+    def _head_precision(self, device: torch.device) -> AbstractContextManager:
+        """Autocast as it is in training; in evaluation bfloat16 where ``precision`` says so, else none."""
+        if self.training:
+            return nullcontext()
+        return autocast_to('bfloat16', device) if self.computes_in_bfloat16(device) else without_autocast(device.type)
 
     def _backbone_gradients(self) -> AbstractContextManager:
         return torch.no_grad() if self.freeze_backbone else nullcontext()

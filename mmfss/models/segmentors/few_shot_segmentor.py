@@ -2,7 +2,6 @@
 """A backbone and a meta head: query and supports in, masks out."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 
 import torch
 from mmengine.structures import PixelData
@@ -12,11 +11,11 @@ from torch import Tensor
 
 from mmfss.registry import MODELS
 from mmfss.structures import BackboneFeatures, EncodedQuery, SupportBank, prediction_key
-from mmfss.utils.precision import after_backbone
 from mmfss.utils.weights import load_base_learner
 
 from ..decode_heads import BaseMetaHead, MetaOutput
 from ..layers import agree_with_argmax, resize
+from ..layers.slices import image_slices
 from .feature_cache import FeatureCache
 from .feature_extraction import FeatureExtraction
 from .presence import has_presence, keep_last_stage, presence_maps
@@ -47,6 +46,10 @@ class FewShotSegmentor(FeatureExtraction, BaseSegmentor):
             batch are used and the running ones move, of a frozen backbone too, as PFENet and ASGNet were trained; the
             queries come first, then each shot as a batch of its own. Defaults to True.
         data_preprocessor (dict, optional): Config of the preprocessor, EpisodeDataPreProcessor as a rule.
+        precision (str): Of inference, 'float32', 'bfloat16' or 'auto', in :attr:`precision` later on. bfloat16 runs
+            backbone and similarities faster where a device computes in it (CPUs with
+            AVX512-BF16 or AMX, GPUs since Ampere) and is float32 with a warning elsewhere; 'auto' is bfloat16 there and
+            float32 elsewhere without one. Training does not read it. Defaults to 'float32'.
         feature_cache_gb (float): Gigabytes of backbone features kept between evaluation batches, since episodes meet
             the same images again and again. 0 keeps none. Defaults to 0.
         train_cfg (dict, optional): Must be empty; mmseg's segmentors have it.
@@ -67,6 +70,7 @@ class FewShotSegmentor(FeatureExtraction, BaseSegmentor):
         norm_eval: bool = True,
         data_preprocessor: dict | None = None,
         feature_cache_gb: float = 0,
+        precision: str = 'float32',
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
         init_cfg: dict | None = None,
@@ -98,6 +102,7 @@ class FewShotSegmentor(FeatureExtraction, BaseSegmentor):
             for part in self._shared_parts():
                 part.requires_grad_(False)
         self.feature_cache = FeatureCache(self.backbone, feature_cache_gb) if feature_cache_gb else None
+        self.precision = precision
         self.fingerprint = ''  # of the weights, put into banks; training and evaluation need none
         self.to(memory_format=torch.channels_last)  # the layout in which convolutions run fastest, on CPU and GPU
 
@@ -133,15 +138,24 @@ class FewShotSegmentor(FeatureExtraction, BaseSegmentor):
                 self.encode_support(inputs[:, k : k + 1], masks[:, k : k + 1], episode_seed) for k in shots
             )
         B, K = masks.shape[:2]
+        images = inputs if isinstance(inputs, BackboneFeatures) else inputs.flatten(0, 1)
         labels = masks.flatten(0, 1).unsqueeze(1)  # (N, 1, H, W), N = B*K
-        seeds = None if episode_seed is None else episode_seed.repeat_interleave(K)
-        flat = inputs if isinstance(inputs, BackboneFeatures) else inputs.flatten(0, 1)
-        features = self.support_features(flat, labels, seeds)
+        seeds = torch.zeros(B, dtype=torch.long, device=masks.device) if episode_seed is None else episode_seed
+        seeds = seeds.repeat_interleave(K)
+        if self.training:  # which keeps the maps for the gradients
+            return self._encode_slice(images, labels, seeds).unflatten(B, K)
+        # A slice's maps are dropped once its supports are encoded.
+        banks = [self._encode_slice(images[n], labels[n], seeds[n]) for n in image_slices(images)]
+        return SupportBank.stack_shots(banks).unflatten(B, K)
+
+    def _encode_slice(self, images: Tensor | BackboneFeatures, labels: Tensor, seeds: Tensor) -> SupportBank:
+        """Supports (n, ...) as one episode of n shots."""
+        features = self.support_features(images, labels, seeds)
         heads = self._meta_heads()
-        with self._head_precision(inputs.device):
+        with self._head_precision(images.device):
             parts = {name: head.encode_support(features, labels) for name, head in heads.items()}
         return SupportBank.merge(
-            {name: {k: t.unflatten(0, (B, K)) for k, t in part.items()} for name, part in parts.items()},
+            {name: {k: t.unsqueeze(0) for k, t in part.items()} for name, part in parts.items()},
             self.fingerprint,
             {name: head.open_dims() for name, head in heads.items()},
         )
@@ -176,13 +190,15 @@ class FewShotSegmentor(FeatureExtraction, BaseSegmentor):
         Args:
             features (BackboneFeatures | EncodedQuery): Of B queries. A query that meets several banks is encoded once,
                 see :meth:`encode_query`.
-            bank (SupportBank): Of the same B episodes, or of one episode that serves all queries.
+            bank (SupportBank): Of the same B episodes, or of one episode that serves all queries; float32 or bfloat16.
 
         Returns:
             dict[str, Tensor]: ``final`` (B, 2, h, w), what :meth:`scores` adds, one entry for each comparison head in
             the bank, and ``presence`` (B, 1, h, w) where :func:`with_presence` made the bank.
         """
         query = features if isinstance(features, EncodedQuery) else self._encode_for(features, [bank])
+        if not self.training and not self.computes_in_bfloat16(query.device):
+            bank = bank.to(torch.float32)
         bank = self.finish(bank).expand(query.batch_size)
         scores = self.scores(self._run_head('meta', query, bank), query)
         compared = [] if self.training else [name for name in self.comparison_heads if bank.part(name).tensors]
@@ -311,7 +327,3 @@ class FewShotSegmentor(FeatureExtraction, BaseSegmentor):
     def _meta_heads(self) -> dict[str, BaseMetaHead]:
         """Heads that read supports: the method, and outside training those it is compared with."""
         return dict(meta=self.decode_head, **({} if self.training else self.comparison_heads))
-
-    def _head_precision(self, device: torch.device) -> AbstractContextManager:
-        """Autocast as it is in training, none in evaluation."""
-        return after_backbone(self.training, device)
