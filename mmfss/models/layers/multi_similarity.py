@@ -14,8 +14,9 @@ from .similarity import chunked_correlation
 EPS = 1e-5
 
 
-def _unit(x: Tensor) -> Tensor:
-    """(N, C, L) scaled to unit length over C."""
+@full_precision
+def unit_vectors(x: Tensor) -> Tensor:
+    """(N, C, ...) scaled to unit length over C."""
     return x / (x.norm(dim=1, keepdim=True) + EPS)
 
 
@@ -54,24 +55,25 @@ def encode_block(features: Tensor, mask: Tensor, squeezing: str = 'released') ->
     keep = SQUEEZINGS[squeezing](features, mask)
     vectors, valid = gather_kept(features.flatten(2), keep)
     weight = valid.float() / valid.sum(1, keepdim=True).clamp(min=1)
-    return dict(vectors=_unit(vectors), weight=weight)
+    return dict(vectors=unit_vectors(vectors), weight=weight)
 
 
 @full_precision
 def similarity_map(query: Tensor, support: Mapping[str, Tensor]) -> Tensor:
-    """Mean positive cosine similarity of each query pixel with the kept support pixels, mean over shots (Eq. 5).
+    """Mean positive cosine similarity of each query pixel with the kept pixels of each support (Eq. 5).
 
     Args:
-        query (Tensor): The block feature of the queries, (B, C, h, w).
+        query (Tensor): :func:`unit_vectors` of the block feature of the queries, (B, C, h, w).
         support (Mapping[str, Tensor]): :func:`encode_block`'s tensors with (B, K) in front.
 
     Returns:
-        Tensor: (B, 1, h, w).
+        Tensor: (B, K, h, w); the paper's map is their mean over K.
     """
     h, w = query.shape[-2:]
-    weight = support['weight'] / support['weight'].shape[1]  # (B, K, M), the mean over shots included
+    weight = support['weight'].unsqueeze(3)  # (B, K, M, 1)
 
-    def mean(products: Tensor, rows: slice) -> Tensor:  # (B, n, K, M) -> (B, n)
-        return torch.matmul(products.relu_().flatten(2), weight.flatten(1).unsqueeze(2)).squeeze(2)
+    def mean(products: Tensor, rows: slice) -> Tensor:  # (B, n, K, M) -> (B, n, K)
+        return torch.matmul(products.relu_().transpose(1, 2), weight).squeeze(3).transpose(1, 2)
 
-    return chunked_correlation(_unit(query.flatten(2)), support['vectors'], mean).unflatten(1, (h, w)).unsqueeze(1)
+    found = chunked_correlation(query.flatten(2), support['vectors'], mean)  # (B, hw, K)
+    return found.transpose(1, 2).unflatten(2, (h, w))

@@ -42,6 +42,7 @@ class BaseLearnerEnsemble(FewShotSegmentor):
 
     def __init__(self, base_head: dict, log_base_loss: bool = False, **kwargs):
         super().__init__(**kwargs)
+        self._encoding['base_head'] = base_head
         self.base_head = MODELS.build(base_head)
         self.base_head.requires_grad_(False)
         self.merge_adjustment = _merging_conv()  # (w1, w2), shared by background and foreground

@@ -13,7 +13,6 @@ from mmfss.structures import MASKED_LAST_STAGE, BackboneFeatures
 from ..decode_heads import BaseMetaHead
 from ..layers import foreground, resize
 from ..layers.norms import eval_norms
-from .feature_cache import FeatureCache, digests
 
 
 class FeatureExtraction:
@@ -22,7 +21,6 @@ class FeatureExtraction:
     Attributes:
         backbone, neck (nn.Module): See :class:`FewShotSegmentor`; the neck may be missing.
         freeze_backbone, norm_eval (bool): Likewise.
-        feature_cache (FeatureCache, optional): Used in evaluation.
         needed_query_stages (Sequence[str]): Stages that the segmentor itself reads of a query.
     """
 
@@ -31,7 +29,6 @@ class FeatureExtraction:
     backbone: nn.Module
     freeze_backbone: bool
     norm_eval: bool
-    feature_cache: FeatureCache | None
 
     def _meta_heads(self) -> dict[str, BaseMetaHead]:
         """Heads that read supports."""
@@ -75,50 +72,42 @@ class FeatureExtraction:
         plain = [stage for stage in wanted if stage != MASKED_LAST_STAGE]
         features = self._extract(images, _union([plain, ['layer3']]) if masked else plain)
         if masked:
-            last = self._masked_last_stage(features['layer3'], images, labels)
+            last = self._masked_last_stage(features['layer3'], labels)
             features = replace(features, stages={**features.stages, MASKED_LAST_STAGE: last})
         return self._describe(features, images, None, episode_seed)
 
     def _extract(self, images: Tensor, stages: Sequence[str]) -> BackboneFeatures:
         blocks = any(head.uses_blocks for head in self._meta_heads().values())
 
-        def compute(chosen: slice | list[int] = slice(None)) -> BackboneFeatures:
-            features = self.backbone.extract_blocks(images[chosen], stages, blocks)
-            return replace(features, neck=self.neck(tuple(features.stages.values()))) if self.with_neck else features
-
         with self._backbone_gradients():
-            if self.training:
-                return compute()
-            if self.feature_cache is None:
-                return compute().float()
-            return self.feature_cache(digests((stages, blocks), images), compute).float()
+            features = self.backbone.extract_blocks(images, stages, blocks)
+            if self.with_neck:
+                features = replace(features, neck=self.neck(tuple(features.stages.values())))
+            return features if self.training else features.float()
 
-    def _masked_last_stage(self, layer3: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+    def _masked_last_stage(self, layer3: Tensor, labels: Tensor) -> Tensor:
         """The last stage on layer3 times the foreground, as PFENet and BAM do: (N, C, h, w) -> (N, C4, h4, w4)."""
         masked = layer3 * resize(foreground(labels), layer3.shape[-2:])
-
-        def compute(chosen: list[int]) -> BackboneFeatures:
-            return BackboneFeatures({MASKED_LAST_STAGE: self.backbone.last_stage(masked[chosen])})
-
         with self._backbone_gradients():
-            if self.training:
-                return self.backbone.last_stage(masked)
-            if self.feature_cache is None:
-                return self.backbone.last_stage(masked).float()
-            # The mask is part of the key: the same image is a support of several classes.
-            keys = digests(MASKED_LAST_STAGE, images, labels)
-            return self.feature_cache(keys, compute).float()[MASKED_LAST_STAGE]
+            last = self.backbone.last_stage(masked)
+            return last if self.training else last.float()
 
-    @staticmethod
     def _describe(
-        features: BackboneFeatures, images: Tensor, padding: Tensor | None, episode_seed: Tensor | None
+        self, features: BackboneFeatures, images: Tensor, padding: Tensor | None, episode_seed: Tensor | None
     ) -> BackboneFeatures:
         N, size = images.shape[0], tuple(images.shape[-2:])
         if padding is None:
             padding = torch.zeros(N, *size, dtype=torch.bool, device=images.device)
-        if episode_seed is None:
+        if not self._draws:
+            episode_seed = None  # what no head reads must not tell images apart
+        elif episode_seed is None:
             episode_seed = torch.zeros(N, dtype=torch.long, device=images.device)
         return replace(features, padding=padding.unsqueeze(1), episode_seed=episode_seed, image_size=size)
+
+    @property
+    def _draws(self) -> bool:
+        """Whether a head draws random numbers by the episode."""
+        return any(head.draws for head in self._meta_heads().values())
 
     def _shared_parts(self) -> list[torch.nn.Module]:
         return [self.backbone, *([self.neck] if self.with_neck else [])]
