@@ -19,6 +19,7 @@ from .protocols import (
     HsnetProtocol,
     PfenetProtocol,
 )
+from .revisiting import RevisitSampler
 from .shapes import ShapesDataset
 from .wrapped_dataset import WrappedFewShotDataset
 
@@ -39,6 +40,7 @@ __all__ = [
     'MappedFewShotDataset',
     'Pascal5iDataset',
     'PfenetProtocol',
+    'RevisitSampler',
     'ShapesDataset',
     'WrappedFewShotDataset',
     'episodes_hash',
