@@ -19,9 +19,8 @@ def revisiting_order(queries: Sequence, supports: Sequence[Sequence]) -> list[in
     """Episodes in an order that a small store of encoded images serves well.
 
     Episodes of one query stand together, so a query, the larger thing to keep, is encoded once whatever the store
-    holds. The next query is the one that shares most supports with the last few: a greedy chain. On simulated lists (70
-    images a class, 1,000 episodes, a store of a tenth of them) it computes a quarter to a half of the supports that
-    sorting by class and query does not find.
+    holds. The next query is the one that shares most supports with the last few: a greedy chain. On simulated lists
+    (docs/performance.md) half to two thirds of the supports are computed that sorting by class and query needs.
 
     Args:
         queries (Sequence): The query of each of E episodes; anything sortable.

@@ -57,6 +57,9 @@ def test_the_newest_stays_and_what_never_fits_pushes_nothing_out():
     put(store, 'support', 'a', 'b')
     put(store, 'query', 'q', numbers=7 * 256)
     assert kept(store, 'query') == {'q'} and kept(store, 'support') == {'b'}
+    put(store, 'support', 'a')  # the only query stays, though far above its share
+    assert kept(store, 'query') == {'q'} and kept(store, 'support') == {'a'}
+    put(store, 'support', 'b')
     put(store, 'query', 'r', numbers=9 * 256)
     assert kept(store, 'query') == {'q'} and kept(store, 'support') == {'b'}
 

@@ -182,8 +182,9 @@ class EncodingStore:
         self._entries[role][key] = value
         self.sizes[role] += value.nbytes
         while self.sizes.total() > self.capacity:
-            # The newest stays: the next episode most likely asks for it.
-            roles = [r for r, entries in self._entries.items() if len(entries) > (r == role)]
+            # The newest of each role stays as long as possible: the next episode most likely asks for it.
+            roles = [r for r, entries in self._entries.items() if len(entries) > 1]
+            roles = roles or [r for r, entries in self._entries.items() if entries and r != role]
             fullest = max(roles, key=lambda r: self.sizes[r] / SHARES[r])
             self.sizes[fullest] -= self._entries[fullest].popitem(last=False)[1].nbytes
 
