@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mmfss.conversion.parity import undropped
 from mmfss.models.layers import resize
-from mmfss.structures import EncodedQuery, SupportBank
+from mmfss.structures import SupportBank
 
 
 class ModelTester:
@@ -121,11 +121,14 @@ class ModelTester:
 
     # --- episodes ---
 
+    @torch.no_grad()
     def test_batch_independence(self, model):
         inputs = toys.episodes(4, self.shots, self.size)
         inputs['support_mask'][1] = 0  # nothing of the class
         inputs['support_mask'][2] = 1  # nothing but the class
-        joint = self.run(model, inputs)
+        bank = model.encode_support(inputs['support'], inputs['support_mask'], inputs['episode_seed'])
+        scores = model.segment_images(inputs['query'], [bank], inputs['query_padding'], inputs['episode_seed'])[0]
+        joint = {name: resize(score, self.size) for name, score in scores.items()}
         alone = [self.run(model, toys.pick(inputs, i)) for i in range(4)]
         self.assert_close(
             joint, {name: torch.cat([one[name] for one in alone]) for name in joint}, self.batch_tolerance
@@ -209,15 +212,27 @@ class ModelTester:
         self.assert_close(segment(single, queries), {name: torch.cat([one[name] for one in alone]) for name in joint})
 
     @torch.no_grad()
-    def test_encoded_queries(self, model):
-        inputs = toys.episodes(3, self.shots, self.size)
-        bank = model.encode_support(inputs['support'], inputs['support_mask'])
-        query = model.encode_query(model.extract_feat(inputs['query'], inputs['query_padding']))
-        parts = [query.pick(i) for i in range(3)]
-        assert sum(part.nbytes for part in parts) == query.nbytes
-        expected = model.segment(query, bank)
-        for name, scores in model.segment(EncodedQuery.join(parts), bank).items():
-            assert torch.equal(scores, expected[name]), name
+    def test_evaluation_keeps_what_comes_again(self, model):
+        """The same scores to the bit with a store and without, whatever it has seen; pairs are compared once."""
+        inputs = toys.episodes(3, 3, self.size)
+        inputs['support'][1], inputs['support_mask'][1] = inputs['support'][0], inputs['support_mask'][0].flip(0)
+        inputs['support'][2] = inputs['support'][0].flip(0)  # in another order, their masks too
+        inputs['support_mask'][2] = inputs['support_mask'][0].flip(0)
+        inputs['query'][2], inputs['query_padding'][2] = inputs['query'][0], inputs['query_padding'][0]
+        kept, model.feature_cache = model.feature_cache, None
+        expected = self.run(model, inputs)
+        model.feature_cache = kept
+        for _ in range(2):
+            for name, scores in self.run(model, inputs).items():
+                assert torch.equal(scores, expected[name]), name
+        assert (kept.misses['query'], kept.hits['query']) == (2, 4)
+        # A mask of its own makes a support of its own: the middle one of the second episode has the one it had.
+        assert (kept.misses['support'], kept.hits['support']) == (5, 13)
+        assert (kept.misses['comparison'], kept.hits['comparison']) == (
+            (6, 12) if model.decode_head.compares else (0, 0)
+        )
+        bank = model.encode_support(inputs['support'], inputs['support_mask']).part('meta')
+        assert set(model.decode_head.compared_tensors()) <= set(bank.tensors)
 
     @torch.no_grad()
     def test_supports_of_different_lengths_join(self, model):

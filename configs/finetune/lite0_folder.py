@@ -45,7 +45,7 @@ test_dataloader = dict(
     num_workers=2,
     persistent_workers=False,
     drop_last=False,
-    sampler=dict(type='DefaultSampler', shuffle=False),
+    sampler=dict(type='RevisitSampler'),
     dataset=dict(
         type='EpisodicDataset',
         shots=shots,
@@ -69,7 +69,6 @@ model = dict(
     backbone=dict(_base_.backbone, backbone=dict(_base_.backbone.backbone, init_cfg=None)),
     decode_head=dict(type='MSANetHead', channels=128),
     comparison_heads=dict(prototype=dict(type='PrototypeHead')),  # a floor that needs no training
-    feature_cache_gb=2,
 )
 
 max_iters = 200

@@ -22,7 +22,6 @@ model = dict(
     # Floors that need no training, measured on the same episodes.
     comparison_heads=dict(prototype=dict(type='PrototypeHead'), prior=dict(type='PriorMaskHead', threshold=0.5)),
     base_checkpoint=base_learner['checkpoint'],
-    feature_cache_gb=4,
 )
 # The ensemble's four weights stay near their start: else they grow to sharpen `final`, and the background wins.
 optim_wrapper = dict(

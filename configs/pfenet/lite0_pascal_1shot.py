@@ -15,5 +15,4 @@ model = dict(
     loss_decode=dict(type='WeightedCrossEntropyLoss', class_weight=(1.0, 2.5)),
     # Floors that need no training, measured on the same episodes.
     comparison_heads=dict(prototype=dict(type='PrototypeHead'), prior=dict(type='PriorMaskHead', threshold=0.5)),
-    feature_cache_gb=4,
 )

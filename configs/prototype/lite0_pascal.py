@@ -10,7 +10,6 @@ model = dict(
     data_preprocessor=dict(type='EpisodeDataPreProcessor', **_base_.preprocessing),
     backbone=_base_.backbone,
     decode_head=dict(type='PrototypeHead'),
-    feature_cache_gb=4,
 )
 # Nothing is trained: test data only.
 train_dataloader = val_dataloader = val_evaluator = None

@@ -50,7 +50,7 @@ val_dataloader = dict(
     batch_size=8,
     num_workers=1,
     persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
+    sampler=dict(type='RevisitSampler'),
     dataset=dict(
         type='EpisodicDataset',
         shots=shots,
@@ -81,7 +81,6 @@ model = dict(
     # Floors that need no training, measured on the same episodes.
     comparison_heads=dict(prototype=dict(type='PrototypeHead'), prior=dict(type='PriorMaskHead', threshold=0.5)),
     base_checkpoint=base_learner['checkpoint'],
-    feature_cache_gb=1,
 )
 
 max_epochs = 5

@@ -16,13 +16,16 @@ from mmfss.datasets.pipelines import ANNOTATION, IMAGE, SCORING, WEAK, build_tra
 from mmfss.engine.model_loading import load_model
 from mmfss.models.segmentors import FewShotSegmentor
 from mmfss.utils.configs import find_config
-from mmfss.utils.weights import bare_model
+from mmfss.utils.weights import add_weights, bare_model
 
 # Fields of a model config that leave what it computes for a user's image as it is.
 _WITHOUT_EFFECT = (
     'comparison_heads',
     'feature_cache_gb',
     'precision',
+    'feature_cache_dtype',
+    'feature_cache_dir',
+    'feature_cache_dir_gb',
     'base_checkpoint',
     'loss_decode',
     'log_base_loss',
@@ -82,7 +85,7 @@ def build_model(cfg: Config, checkpoint: str | Path | None, device: str | None) 
     cfg = Config(cfg.to_dict(), filename=cfg.filename)
     if 'model' in cfg:
         cfg.model.pop('comparison_heads', None)  # they have no weights
-        cfg.model.pop('feature_cache_gb', None)
+        cfg.model.feature_cache_gb = 0  # the inferencer keeps banks itself
     model, _ = load_model(cfg, None if checkpoint is None else str(checkpoint), device)
     model.requires_grad_(False)
     model.fingerprint = fingerprint(model, cfg.model)
@@ -106,9 +109,7 @@ def fingerprint(model: nn.Module, config: Mapping) -> str:
     digest = hashlib.blake2b(digest_size=12)
     kept = {key: value for key, value in dict(config).items() if key not in _WITHOUT_EFFECT}
     digest.update(json.dumps(kept, sort_keys=True, default=str).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f'{name} {tuple(tensor.shape)} {tensor.dtype}'.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    add_weights(digest, model)
     return digest.hexdigest()
 
 

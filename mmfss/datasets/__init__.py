@@ -20,6 +20,7 @@ from .protocols import (
     HsnetProtocol,
     PfenetProtocol,
 )
+from .revisiting import RevisitSampler
 from .shapes import ShapesDataset
 from .stored_episodes import StoredEpisodes
 from .wrapped_dataset import WrappedFewShotDataset
@@ -42,6 +43,7 @@ __all__ = [
     'MappedFewShotDataset',
     'Pascal5iDataset',
     'PfenetProtocol',
+    'RevisitSampler',
     'ShapesDataset',
     'StoredEpisodes',
     'WrappedFewShotDataset',

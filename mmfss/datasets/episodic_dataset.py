@@ -194,6 +194,17 @@ class EpisodicDataset(Dataset):
         self.full_init()
         return len(self._sampler) if self.training else len(self.episodes)
 
+    def images_of_episodes(self) -> tuple[list[int], list[list[tuple[int, int]]]]:
+        """Which images the E fixed episodes show.
+
+        Returns:
+            tuple: Positions of the queries (E), and (class, position) of their K supports (E, K).
+        """
+        self.full_init()
+        pairs = zip(self._support_class_ids.tolist(), self._support_places.tolist(), strict=True)
+        supports = [[(class_id, place) for place in places] for class_id, places in pairs]
+        return self._query_places.tolist(), supports
+
     # ------------------------------------------------------------------ items
 
     def __getitem__(self, index: int) -> dict:

@@ -15,6 +15,7 @@ from torch import nn
 from mmfss.registry import RUNNERS
 from mmfss.utils.dependency_noise import KnownMessages
 from mmfss.utils.files import AGAIN, RESUME, explain_write_error
+from mmfss.utils.weights import bare_model
 
 from .batch_size import accumulated_batches
 from .hooks.feature_store_hook import FeatureStoreHook
@@ -76,10 +77,18 @@ class FewShotRunner(Runner):
         with _names_work_dir(self.work_dir, RESUME):
             return super().train()
 
-    def test(self) -> dict:
-        """As mmengine's; errors as of :meth:`train`."""
+    def test(self) -> dict[str, float]:
+        """As mmengine's; the log says how many images were encoded and how often they came again.
+
+        Raises:
+            OSError: When a file cannot be written, as :meth:`train`.
+        """
         with _names_work_dir(self.work_dir, AGAIN):
-            return super().test()
+            metrics = super().test()
+            store = getattr(bare_model(self.model), 'feature_cache', None)
+            if store is not None:
+                self.logger.info(store.summary())
+        return metrics
 
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
         """As mmengine's, with the batch size of a step: processes x accumulated batches x batch size."""

@@ -1,7 +1,7 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """EncodedQuery: everything that queries contribute to a segmentation, whatever the supports."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -35,22 +35,24 @@ class EncodedQuery:
 
     @property
     def nbytes(self) -> int:
-        """Memory that all tensors take, in bytes; what several heads share is counted for each."""
-        maps = sum(t.numel() * t.element_size() for t in self.outputs.values())
-        return maps + sum(features.nbytes for features in self.heads.values())
+        """Memory that all tensors take, in bytes; what several heads share counts once."""
+        sizes: dict[int, int] = {}
 
-    def pick(self, i: int) -> 'EncodedQuery':
-        """Image i alone (B = 1), as copies."""
-        heads = {name: features.pick(i) for name, features in self.heads.items()}
-        return EncodedQuery(heads, {name: t[i : i + 1].clone() for name, t in self.outputs.items()})
+        def count(tensor: Tensor) -> Tensor:
+            sizes[id(tensor)] = tensor.numel() * tensor.element_size()
+            return tensor
 
-    @classmethod
-    def join(cls, parts: Sequence['EncodedQuery']) -> 'EncodedQuery':
-        """Several batches as one, in the order given.
+        self.map(count)
+        return sum(sizes.values())
 
-        Raises:
-            ValueError: When they hold different maps or maps of different sizes.
-        """
-        names = parts[0].heads
-        heads = {name: BackboneFeatures.join([part.heads[name] for part in parts]) for name in names}
-        return cls(heads, {k: torch.cat([part.outputs[k] for part in parts]) for k in parts[0].outputs})
+    def map(self, function: Callable[[Tensor], Tensor]) -> 'EncodedQuery':
+        """The same with every tensor replaced by ``function`` of it; what heads share stays shared."""
+        made: dict[int, Tensor] = {}
+
+        def once(tensor: Tensor) -> Tensor:
+            if id(tensor) not in made:
+                made[id(tensor)] = function(tensor)
+            return made[id(tensor)]
+
+        heads = {name: features.map(once) for name, features in self.heads.items()}
+        return EncodedQuery(heads, {name: once(t) for name, t in self.outputs.items()})

@@ -91,7 +91,7 @@ class BackboneFeatures:
         def move(t: Tensor) -> Tensor:
             return t.to(*args, **kwargs) if t.is_floating_point() else t.to(*args, **kwargs).to(t.dtype)
 
-        return self._map(move)
+        return self.map(move)
 
     def float(self) -> 'BackboneFeatures':
         """As Tensor.float, for every floating-point tensor."""
@@ -99,7 +99,7 @@ class BackboneFeatures:
 
     def pick(self, i: int) -> 'BackboneFeatures':
         """Features of image i alone (N = 1), as copies: a view would keep the whole batch alive."""
-        return self._map(lambda t: t[i : i + 1].clone())
+        return self.map(lambda t: t[i : i + 1].clone())
 
     @classmethod
     def join(cls, parts: Sequence['BackboneFeatures']) -> 'BackboneFeatures':
@@ -115,12 +115,13 @@ class BackboneFeatures:
             raise ValueError(f'features of different stages or sizes cannot be joined ({error})') from error
         return replace(first, **joined)
 
+    def map(self, function: Callable[[Tensor], Tensor]) -> 'BackboneFeatures':
+        """The same with every tensor replaced by ``function`` of it."""
+        return replace(self, **{f.name: _map(getattr(self, f.name), function) for f in fields(self)})
+
     @property
     def _first(self) -> Tensor:
         return next(t for f in fields(self) for t in _tensors(getattr(self, f.name)))
-
-    def _map(self, function: Callable[[Tensor], Tensor]) -> 'BackboneFeatures':
-        return replace(self, **{f.name: _map(getattr(self, f.name), function) for f in fields(self)})
 
 
 def _tensors(value) -> list[Tensor]:

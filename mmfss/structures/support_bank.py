@@ -1,7 +1,7 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """SupportBank: everything that a support set contributes to a segmentation, computed once."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -32,6 +32,8 @@ class SupportBank:
         summary (dict[str, Tensor]): Name -> (B, ...): what a head made of all shots together
             (:meth:`mmfss.models.BaseMetaHead.finish`). Joining further shots drops it.
         finished (bool): Whether ``summary`` is made, be it empty.
+        compared (bool): Whether ``tensors`` hold what heads made of certain queries and the supports, see
+            :meth:`mmfss.models.BaseMetaHead.compare`.
     """
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
@@ -39,6 +41,7 @@ class SupportBank:
     open_dims: OpenDims = field(default_factory=dict)
     summary: dict[str, Tensor] = field(default_factory=dict)
     finished: bool = False
+    compared: bool = False
 
     def __post_init__(self):
         shapes = {name: tuple(t.shape[:2]) for name, t in self.tensors.items()}
@@ -67,6 +70,11 @@ class SupportBank:
         return next(iter(self.tensors.values())).shape[1] if self.tensors else 0
 
     @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return next(iter(self.tensors.values())).device
+
+    @property
     def nbytes(self) -> int:
         """Memory that the tensors take, in bytes."""
         return sum(t.numel() * t.element_size() for t in (*self.tensors.values(), *self.summary.values()))
@@ -74,6 +82,14 @@ class SupportBank:
     def with_summary(self, summary: Mapping[str, Tensor]) -> 'SupportBank':
         """This bank, finished: with tensors (B, ...) made of all its shots together."""
         return replace(self, summary=dict(summary), finished=True)
+
+    def with_comparison(self, comparison: 'SupportBank') -> 'SupportBank':
+        """This bank for certain queries, with the tensors of :meth:`mmfss.models.FewShotSegmentor.compare`."""
+        return replace(self, tensors={**self.tensors, **comparison.tensors}, compared=True)
+
+    def without(self, names: Collection[str]) -> 'SupportBank':
+        """This bank without some of its tensors."""
+        return replace(self, tensors={name: t for name, t in self.tensors.items() if name not in names})
 
     def part(self, head: str) -> 'SupportBank':
         """The tensors of one head, without its prefix."""
@@ -100,11 +116,11 @@ class SupportBank:
         def move(t: Tensor) -> Tensor:
             return t.to(*args, **kwargs) if t.is_floating_point() else t.to(*args, **kwargs).to(t.dtype)
 
-        return self._map(move)
+        return self.map(move)
 
     def detach(self) -> 'SupportBank':
         """Without gradients."""
-        return self._map(Tensor.detach)
+        return self.map(Tensor.detach)
 
     def expand(self, batch_size: int) -> 'SupportBank':
         """One episode's bank for a batch of queries (a view: no memory is copied).
@@ -116,11 +132,11 @@ class SupportBank:
             return self
         if self.batch_size != 1:
             raise ValueError(f'a bank of {self.batch_size} episodes cannot serve a batch of {batch_size} queries')
-        return self._map(lambda t: t.expand(batch_size, *t.shape[1:]))
+        return self.map(lambda t: t.expand(batch_size, *t.shape[1:]))
 
     def unflatten(self, episodes: int, shots: int) -> 'SupportBank':
         """One episode of ``episodes * shots`` supports as that many episodes (a view); episode by episode in order."""
-        return self._map(lambda t: t.view(episodes, shots, *t.shape[2:]))
+        return self.map(lambda t: t.view(episodes, shots, *t.shape[2:]))
 
     @classmethod
     def stack_shots(cls, banks: Iterable['SupportBank']) -> 'SupportBank':
@@ -196,7 +212,8 @@ class SupportBank:
         except Exception as error:  # torch, pickle and zip each have their own
             raise ValueError(f'{path} is no support bank ({foreign_kind(path) or reason_of(error)})') from error
 
-    def _map(self, function: Callable[[Tensor], Tensor]) -> 'SupportBank':
+    def map(self, function: Callable[[Tensor], Tensor]) -> 'SupportBank':
+        """The same with every tensor replaced by ``function`` of it."""
         return replace(
             self,
             tensors={key: function(t) for key, t in self.tensors.items()},
@@ -247,6 +264,8 @@ def _join_shots(name: str, shots: list[Tensor], open_dims: tuple[int, ...]) -> T
     Raises:
         ValueError: When they differ otherwise.
     """
+    if len(shots) == 1:
+        return shots[0]
     if all(t.dim() > 3 and t.stride(-2) == 1 < t.stride(-1) for t in shots):  # vectors that lie as rows stay so
         flipped = tuple({-1: -2, -2: -1}.get(dim, dim) for dim in open_dims)
         return _join_shots(name, [t.transpose(-2, -1) for t in shots], flipped).transpose(-2, -1)

@@ -1,10 +1,12 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """The one place that opens a checkpoint file, and the one that says whether its weights fit a model."""
 
+import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
 
+import torch
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
@@ -70,6 +72,13 @@ def model_state(checkpoint: Mapping) -> dict[str, Tensor]:
 def bare_model(model: nn.Module) -> nn.Module:
     """The model behind a data-parallel wrapper, or the model itself."""
     return model.module if is_model_wrapper(model) else model
+
+
+def add_weights(digest: 'hashlib._Hash', model: nn.Module) -> None:
+    """Let every parameter and buffer of a model, by name, shape, type and content, enter a digest."""
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f'{name} {tuple(tensor.shape)} {tensor.dtype}'.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
 
 
 def weight_differences(

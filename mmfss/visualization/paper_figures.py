@@ -141,7 +141,7 @@ def group_similarities(head: nn.Module, features, bank, groups: Sequence[int]) -
     """
     if not groups:
         return []
-    maps = head.similarity_maps(features, bank, features.sizes['layer3'])
+    maps = head.similarity_maps(features, bank)
     owner = [group for group in head.block_groups for _ in features.blocks[f'layer{group}']]  # the layer of each map
     return [torch.stack([m for m, own in zip(maps, owner, strict=True) if own == group]).mean(0) for group in groups]
 

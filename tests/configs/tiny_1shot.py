@@ -47,7 +47,7 @@ train_dataloader = dict(
 val_dataloader = dict(
     batch_size=2,
     num_workers=0,
-    sampler=dict(type='DefaultSampler', shuffle=False),
+    sampler=dict(type='RevisitSampler'),
     dataset=dict(
         type='EpisodicDataset',
         dataset=dict(phase='val', **_base_.source),

@@ -31,6 +31,7 @@ class TestMixVisionTransformer(ModelTester):
     """Blocks give tokens (N, L, C)."""
 
     head = toys.MSANET
+    half_tolerance = 2e-2  # alone in its batch an image rounds differently in bfloat16: 1.1e-2
     backbone = wrapped(
         dict(
             type='mmseg.MixVisionTransformer',

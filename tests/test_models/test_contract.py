@@ -17,6 +17,7 @@ class ProbingHead(BaseMetaHead):
 
     query_stages = ('layer1', 'layer3')
     support_stages = ('layer1', 'layer3', 'masked_layer4')
+    draws = True
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -48,8 +49,10 @@ PROBE = dict(type='FewShotSegmentor', backbone=toys.RESNET, decode_head=dict(typ
 
 def test_what_reaches_a_head():
     model, inputs = toys.build(PROBE), toys.episodes(2, 3)
+    seeds = inputs['episode_seed']
     with torch.no_grad():
-        scores = model(inputs)
+        bank = model.encode_support(inputs['support'], inputs['support_mask'], seeds)
+        (scores,) = model.segment_images(inputs['query'], [bank], inputs['query_padding'], seeds)
     query = model.decode_head.seen['query']
     assert list(query.stages) == ['layer1', 'layer3'] and not query.blocks
     assert torch.equal(query.padding[:, 0], inputs['query_padding']) and query.padding.any()
@@ -58,7 +61,21 @@ def test_what_reaches_a_head():
     assert set(support.stages) == {'layer1', 'layer3', 'masked_layer4'}
     assert torch.equal(labels[:, 0], inputs['support_mask'].flatten(0, 1)) and (labels == 255).any()
     assert support.episode_seed.tolist() == [1, 1, 1, 2, 2, 2]
-    assert scores['final'].shape == (2, 2, 41, 41) and model.decode_head.seen['finished'] == 1
+    assert scores['final'].shape[:2] == (2, 2) and model.decode_head.seen['finished'] == 1
+
+
+@torch.no_grad()
+def test_an_episode_is_evaluated_by_itself_and_its_seed_counts_where_a_head_draws():
+    model, inputs = toys.build(PROBE), toys.episodes(2, 2)
+    inputs = {name: t[:1].repeat(2, *[1] * (t.dim() - 1)) for name, t in inputs.items()}
+    inputs['episode_seed'] = torch.tensor([1, 2])  # the same images twice
+    model(inputs)
+    assert model.decode_head.seen['query'].episode_seed.tolist() == [2]
+    assert model.decode_head.seen['support'][0].episode_seed.tolist() == [2] and not model.feature_cache.hits
+    model.decode_head.draws = False
+    model(inputs)
+    assert model.decode_head.seen['query'].episode_seed is None
+    assert model.feature_cache.hits == dict(support=2, query=1)
 
 
 @torch.no_grad()
@@ -110,6 +127,32 @@ def test_whether_the_backbone_learns_is_config(freeze, norm_eval):
     # layer4 is read of the supports alone, behind the mask: nothing of it reaches this head.
     assert (model.backbone.layer3[0].conv1.weight.grad is None) == freeze
     assert torch.equal(model.backbone.bn1.running_mean, before) == norm_eval
+
+
+@torch.no_grad()
+def test_a_pair_is_compared_once_and_forward_finds_it(monkeypatch):
+    model, inputs, calls = toys.build(PROBE), toys.episodes(2, 2), []
+
+    def compare(self, features, bank):
+        calls.append(tuple(bank['prototype'].shape[:2]))
+        return dict(pair=features['layer3'].mean((1, 2, 3))[:, None] + bank['prototype'].mean(2))  # (B, K)
+
+    def forward(self, features, bank):
+        assert 'prototype' not in bank.tensors or not bank.compared
+        pair = self.compared(features, bank)['pair'].mean(1)[:, None, None, None]
+        return MetaOutput(torch.cat([features['layer3'][:, :1], features['layer3'][:, :1] + pair], 1))
+
+    monkeypatch.setattr(ProbingHead, 'draws', False)
+    monkeypatch.setattr(ProbingHead, 'compare', compare)
+    monkeypatch.setattr(ProbingHead, 'compared_tensors', lambda self: ('prototype',))
+    monkeypatch.setattr(ProbingHead, 'finish', lambda self, bank: bank)
+    monkeypatch.setattr(ProbingHead, 'forward', forward)
+    found = model(inputs)['final']
+    assert calls == [(1, 1)] * 4
+    assert torch.equal(model(inputs)['final'], found) and len(calls) == 4
+    bank = model.encode_support(inputs['support'], inputs['support_mask'])
+    joint = model.segment(model.extract_feat(inputs['query'], inputs['query_padding']), bank)['final']
+    assert calls[4:] == [(2, 2)] and torch.allclose(resize(joint, (41, 41)), found, atol=1e-5)
 
 
 def test_the_learned_backbone_is_trained_and_tested_without_a_stale_cache():

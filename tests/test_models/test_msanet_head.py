@@ -80,7 +80,7 @@ def test_block_groups():
     found = {}
     for groups, head in maps.items():
         query, bank, _ = run(head)
-        found[groups] = head.similarity_maps(query, bank, (6, 7))
+        found[groups] = head.similarity_maps(query, bank)
         assert len(found[groups]) == head.squeeze[0].in_channels
     alone = found[(2,)] + found[(3,)] + found[(4,)]
     assert all(torch.equal(a, b) for a, b in zip(found[(2, 3, 4)], alone, strict=True))
@@ -101,7 +101,7 @@ def test_shots_are_averaged_as_the_spec_says():
     assert torch.allclose(found['attention'], sum(one['attention'] for one in alone) / 3, atol=1e-5)
     maps = [
         torch.cat(
-            head.similarity_maps(query, SupportBank({n: t[:, k : k + 1] for n, t in bank.tensors.items()}), (6, 7)),
+            head.similarity_maps(query, SupportBank({n: t[:, k : k + 1] for n, t in bank.tensors.items()})),
             dim=1,
         )
         for k in range(3)
@@ -114,8 +114,8 @@ def test_released_vgg_takes_the_last_shot_of_block_4():
     head, slip = build(), build(last_shot_groups=(2,))
     query, bank, _ = run(head, K=3)
     last = SupportBank({name: tensor[:, 2:] for name, tensor in bank.tensors.items()})
-    found = slip.similarity_maps(query, bank, (6, 7))
-    expected = head.similarity_maps(query, last, (6, 7))[:2] + head.similarity_maps(query, bank, (6, 7))[2:]
+    found = slip.similarity_maps(query, bank)
+    expected = head.similarity_maps(query, last)[:2] + head.similarity_maps(query, bank)[2:]
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 

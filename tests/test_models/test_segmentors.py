@@ -249,7 +249,7 @@ def test_prototype_head_by_loops():
     assert (labels == 255).any()
     encoded = head.encode_support(support, labels)
     bank = SupportBank({name: t.unflatten(0, (1, 2)) for name, t in encoded.items()})
-    found = head(query, bank).logits[0]
+    found = head(head.encode_query(query), bank).logits[0]
 
     def maps(features, n):  # both stages at unit length, at layer3's size
         size = features['layer3'].shape[-2:]

@@ -30,11 +30,16 @@ def test_how_many():
 def test_slices_change_nothing(counted, monkeypatch):
     model, seen = counted
     inputs = toys.episodes(2, 3)
-    expected, seen[:] = (model(inputs), model.encode_support(inputs['support'], inputs['support_mask'])), []
-    monkeypatch.setattr(slices, 'CACHED_PIXELS', 2 * 41 * 41)
-    found, bank = model(inputs), model.encode_support(inputs['support'], inputs['support_mask'])
-    assert seen == [2, 2, 2, 2, 2, 2, 2]  # three slices of supports, the queries, three slices of supports
-    assert all(torch.allclose(found[name], expected[0][name], atol=1e-5) for name in found)
+
+    def encode():
+        features = model.extract_feat(inputs['query'])
+        return features, model.encode_support(inputs['support'], inputs['support_mask'])
+
+    expected, seen[:] = encode(), []
+    monkeypatch.setattr(slices, 'CACHED_PIXELS', 41 * 41)
+    found, bank = encode()
+    assert seen == [1] * 8  # the queries, then the supports
+    assert all(torch.allclose(found[name], stage, atol=1e-5) for name, stage in expected[0].stages.items())
     assert bank.open_dims == expected[1].open_dims
     for name, tensor in expected[1].tensors.items():
         assert bank[name].shape == tensor.shape and torch.allclose(bank[name].float(), tensor.float(), atol=1e-5), name

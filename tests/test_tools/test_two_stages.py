@@ -104,6 +104,31 @@ def test_two_processes_evaluate_like_one(trained_1shot, tiny_options):
     assert metrics_of(one) == metrics_of(two)
 
 
+@pytest.mark.slow
+def test_results_depend_neither_on_the_store_nor_on_order_batch_and_processes(trained_1shot, tiny_options, tmp_path):
+    _, best = trained_1shot
+    ways = dict(
+        plain=[
+            'model.feature_cache_gb=0',
+            'test_dataloader.batch_size=1',
+            'test_dataloader.sampler.type=DefaultSampler',
+        ],
+        small=['model.feature_cache_gb=1e-4', 'test_dataloader.batch_size=3'],
+        files=[f'model.feature_cache_dir={tmp_path / "kept"}'],
+    )
+    reports = {}
+    for name, options in ways.items():
+        tool, processes = ('dist_test.sh', [2]) if name == 'files' else ('test.py', [])
+        given = [*processes, *tiny_options, '--work-dir', tmp_path / name, '--cfg-options', *options]
+        output = run(tool, CONFIGS / 'tiny_1shot.py', best, *given)
+        assert ('support computed' in output) == (name != 'plain')
+        (result,) = (tmp_path / name).rglob('results_*.json')
+        report = json.loads(result.read_text())
+        reports[name] = {key: value for key, value in report.items() if key != 'time'}
+    assert reports['plain'] == reports['small'] == reports['files']
+    assert list((tmp_path / 'kept').glob('*/*.pt'))
+
+
 def test_two_processes_train_one_model(trained_1shot, tiny_options, work_root):
     run('dist_train.sh', CONFIGS / 'tiny_ranks.py', 2, *tiny_options)
     folder = work_root / 'tiny_ranks' / 'fold1'

@@ -28,12 +28,15 @@ PLAIN = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
 def build(cfg: Config, checkpoint: str):
     """Model with the checkpoint's weights, strictly, and the test episodes."""
     model, _ = load_model(cfg, checkpoint, 'cpu')
+    # The first episodes of the list, not those that share images.
+    cfg.test_dataloader.sampler = dict(type='DefaultSampler', shuffle=False)
     return model, Runner.build_dataloader(cfg.test_dataloader)
 
 
 def ensembles(model, features, bank) -> dict[str, Tensor]:
     """Scores (B, 2, h, w) of every variant, and the base learner's foreground as one more."""
     query, bank = model.encode_query(features), model.finish(bank)
+    bank = bank.with_comparison(model.compare(query, bank))
     scores, meta = model.segment(query, bank), model.decode_head(query.heads['meta'], bank.part('meta'))
     background, own = scores['meta'].softmax(1).split(1, dim=1)  # (B, 1, h, w) each
     base = scores['base'].softmax(1)[:, 1:].sum(1, keepdim=True)

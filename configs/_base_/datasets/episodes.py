@@ -25,7 +25,7 @@ val_dataloader = dict(
     num_workers=4,
     persistent_workers=True,
     drop_last=False,
-    sampler=dict(type='DefaultSampler', shuffle=False),
+    sampler=dict(type='RevisitSampler'),
     dataset=dict(
         type='EpisodicDataset',
         shots=shots,

@@ -173,8 +173,7 @@ class FewShotIoUMetric(BaseMetric):
         if self._size is not None and len(rows) != self._size:
             raise ValueError(
                 f'FewShotIoUMetric: {len(rows)} different episodes of {self._size} were counted. Use '
-                "sampler=dict(type='DefaultSampler', shuffle=False) in the test dataloader, which hands each episode "
-                'to one process'
+                "sampler=dict(type='RevisitSampler') in the test dataloader, which hands each episode to one process"
             )
         return [rows[key] for key in sorted(rows)]
 

@@ -24,6 +24,7 @@ from ..layers import (
     scene_difference,
 )
 from ..layers.constant_maps import conv_of_parts
+from ..layers.prior_mask import PRIOR_PARTS
 from .base_meta_head import BaseMetaHead, MetaOutput
 
 
@@ -104,9 +105,20 @@ class BAMHead(BaseMetaHead):
             extras=dict(gram=self.scene(features), reduced=self.reduce_query(concat_stages(features))),
         )
 
+    def compare(self, features: BackboneFeatures, bank: SupportBank) -> dict[str, Tensor]:
+        """See :meth:`BaseMetaHead.compare`: scene ``difference`` (B, K), ``prior`` (B, K, h4, w4)."""
+        tensors = dict(difference=scene_difference(features.extras['gram'], bank['gram']))
+        if 'prior' in self.widths:
+            tensors['prior'] = prior_mask(features['layer4'], {k: bank[f'prior_{k}'] for k in PRIOR_PARTS})
+        return tensors
+
+    def compared_tensors(self) -> tuple[str, ...]:
+        """The Gram matrix, and what the prior mask keeps of a support."""
+        return ('gram', *(f'prior_{k}' for k in PRIOR_PARTS))
+
     def shot_weights(self, features: BackboneFeatures, bank: SupportBank) -> tuple[Tensor, Tensor]:
         """Scene differences est and the weights that follow from them, (B, K) each."""
-        difference = scene_difference(features.extras['gram'], bank['gram'])
+        difference = self.compared(features, bank)['difference']
         return difference, (self.shot_weighting or equal_weights)(difference)
 
     def guidance(self, features: BackboneFeatures, bank: SupportBank) -> dict[str, Tensor]:
@@ -114,12 +126,13 @@ class BAMHead(BaseMetaHead):
 
         Args:
             features (BackboneFeatures): Of B queries, encoded.
-            bank (SupportBank): Of the B episodes.
+            bank (SupportBank): Of the B episodes, compared or not.
 
         Returns:
             dict[str, Tensor]: ``query`` (B, C, h, w) and, as far as they are built, ``prototype`` (B, C, 1, 1) and
             ``prior`` (B, 1, h, w), in the order of concatenation; and ``adjustment`` psi (B, 1, 1, 1).
         """
+        bank = self.compared(features, bank)
         difference, weights = self.shot_weights(features, bank)
         query = features.extras['reduced']  # (B, C, h, w)
         size = query.shape[-2:]
@@ -134,8 +147,7 @@ class BAMHead(BaseMetaHead):
             return torch.einsum('bk,bkc->bc', weights, bank['prototype'].to(weights.dtype))[:, :, None, None]
         if name != 'prior':
             raise ValueError(f"{type(self).__name__} has no guidance '{name}'")
-        support = {k: bank[f'prior_{k}'] for k in ('vectors', 'valid', 'blank')}
-        prior = resize(prior_mask(features['layer4'], support), size)  # (B, K, h, w)
+        prior = resize(bank['prior'], size)  # (B, K, h, w)
         return torch.einsum('bk,bkhw->bhw', weights, prior).unsqueeze(1)
 
     def forward(self, features: BackboneFeatures, bank: SupportBank) -> MetaOutput:

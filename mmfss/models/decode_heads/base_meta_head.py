@@ -2,7 +2,7 @@
 """What every few-shot method is to the segmentors: encode supports once, segment queries against them."""
 
 from abc import ABCMeta, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
@@ -56,12 +56,15 @@ class BaseMetaHead(BaseModule, metaclass=ABCMeta):
         support_stages (Sequence[str]): Stages of a support that :meth:`encode_support` reads; 'masked_layer4' is layer4
             computed on layer3 times the foreground.
         uses_blocks (bool): Whether the block features are read.
+        draws (bool): Whether random numbers are drawn by ``features.episode_seed``, which is None otherwise. Images of
+            such a head are encoded anew in every episode.
         fixed_shots (int, optional): K where the weights were learnt for one number of supports; None: any number.
     """
 
     query_stages: Sequence[str] = STAGES
     support_stages: Sequence[str] = STAGES
     uses_blocks: bool = False
+    draws: bool = False
     fixed_shots: int | None = None
 
     def __init__(
@@ -120,6 +123,34 @@ class BaseMetaHead(BaseModule, metaclass=ABCMeta):
         A decoder's share of an evaluation is small, and in bfloat16 it alone moves the scores more than all before it.
         """
         return nullcontext() if self.training else without_autocast(device.type)
+
+    def compare(self, features: BackboneFeatures, bank: SupportBank) -> dict[str, Tensor]:
+        """What :meth:`forward` reads of each query with each support, every pair for itself.
+
+        Evaluation keeps the result of pairs that come again. :meth:`forward` finds the tensors beside the bank's own
+        once it has called :meth:`compared`.
+
+        Args:
+            features (BackboneFeatures): Of B query images, as :meth:`encode_query` left them.
+            bank (SupportBank): Of the B episodes, K shots each, with the tensors of :meth:`encode_support`.
+
+        Returns:
+            dict[str, Tensor]: Tensors (B, K, ...) under names that the bank does not have; the default: none.
+        """
+        return {}
+
+    def compared(self, features: BackboneFeatures, bank: SupportBank) -> SupportBank:
+        """The bank with :meth:`compare`'s tensors, which it may have already."""
+        return bank if bank.compared else bank.with_comparison(SupportBank(self.compare(features, bank)))
+
+    def compared_tensors(self) -> Collection[str]:
+        """Tensors of the bank that :meth:`compare` alone reads: evaluation leaves them out of :meth:`forward`'s."""
+        return ()
+
+    @property
+    def compares(self) -> bool:
+        """Whether :meth:`compare` gives anything."""
+        return type(self).compare is not BaseMetaHead.compare
 
     def finish(self, bank: SupportBank) -> SupportBank:
         """Once a class, after all its shots are joined: clusters, keys and values, a fitted classifier.

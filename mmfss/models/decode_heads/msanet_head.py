@@ -117,25 +117,41 @@ class MSANetHead(BAMHead):
             tensors['attention'] = self.attention(reduced, mask)
         return tensors
 
+    def compare(self, features: BackboneFeatures, bank: SupportBank) -> dict[str, Tensor]:
+        """See :meth:`BAMHead.compare`; ``similarity`` (B, K, blocks, h, w) of every compared block, layer2's first."""
+        tensors = super().compare(features, bank)
+        if 'similarity' in self.parts:
+            size = features.extras['reduced'].shape[-2:]
+            compared = [block for stage in features.blocks.values() for block in stage]
+            maps = []
+            for i, block in zip(self._blocks_of(self.block_groups), compared, strict=True):
+                support = {k: bank[f'block{i}_{k}'] for k in ('vectors', 'weight')}
+                maps.append(resize(similarity_map(block, support), size))
+            tensors['similarity'] = torch.stack(maps, dim=2)
+        return tensors
+
+    def compared_tensors(self) -> tuple[str, ...]:
+        """See :meth:`BAMHead.compared_tensors`, and the blocks."""
+        blocks = self._blocks_of(self.block_groups) if 'similarity' in self.parts else ()
+        return (*super().compared_tensors(), *(f'block{i}_{k}' for i in blocks for k in ('vectors', 'weight')))
+
     def guide(
         self, name: str, features: BackboneFeatures, bank: SupportBank, weights: Tensor, size: Sequence[int]
     ) -> Tensor:
         """See :meth:`BAMHead.guide`; ``similarity`` is (B, 64, h, w), ``attention`` (B, C, h, w)."""
         if name == 'similarity':
-            return self.squeeze(torch.cat(self.similarity_maps(features, bank, size), dim=1))
+            return self.squeeze(torch.cat(self.similarity_maps(features, bank), dim=1))
         if name == 'attention':
             return resize(bank['attention'].mean(1, dtype=torch.float32), size)  # plain mean over shots
         return super().guide(name, features, bank, weights, size)
 
-    def similarity_maps(self, features: BackboneFeatures, bank: SupportBank, size: Sequence[int]) -> list[Tensor]:
-        """One map (B, 1, *size) for each compared block of encoded queries, layer2's first."""
-        maps, last = [], self._blocks_of(self.last_shot_groups)
-        compared = [block for stage in features.blocks.values() for block in stage]
-        for i, block in zip(self._blocks_of(self.block_groups), compared, strict=True):
-            shots = slice(-1, None) if i in last else slice(None)
-            support = {k: bank[f'block{i}_{k}'][:, shots] for k in ('vectors', 'weight')}  # (B, K or 1, ...)
-            maps.append(resize(similarity_map(block, support), size))
-        return maps
+    def similarity_maps(self, features: BackboneFeatures, bank: SupportBank) -> list[Tensor]:
+        """One map (B, 1, h, w) for each compared block of encoded queries, layer2's first: the mean over the shots."""
+        maps, last = self.compared(features, bank)['similarity'], self._blocks_of(self.last_shot_groups)  # (B, K, ...)
+        blocks = self._blocks_of(self.block_groups)
+        return [
+            (maps[:, -1, i] if block in last else maps[:, :, i].mean(1)).unsqueeze(1) for i, block in enumerate(blocks)
+        ]
 
     def open_dims(self) -> dict[str, tuple[int, ...]]:
         """Kept vectors of prior mask and blocks; height and width of the attention."""

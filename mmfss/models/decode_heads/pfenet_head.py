@@ -13,6 +13,7 @@ from mmfss.structures import MASKED_LAST_STAGE, STAGES, BackboneFeatures, Suppor
 from ..layers import concat_stages, encode_prior, foreground, masked_average, prior_mask, reduction, resize
 from ..layers.classifier import classifier
 from ..layers.feature_enrichment import FeatureEnrichment
+from ..layers.prior_mask import PRIOR_PARTS
 from .base_meta_head import IGNORE, BaseMetaHead, MetaOutput, stack_labels
 
 
@@ -60,11 +61,18 @@ class PFENetHead(BaseMetaHead):
         """See :meth:`BaseMetaHead.encode_query`: ``reduced`` (B, C, h, w), and layer4 for the prior mask."""
         return features.keep(stages=('layer4',), extras=dict(reduced=self.reduce_query(concat_stages(features))))
 
+    def compare(self, features: BackboneFeatures, bank: SupportBank) -> dict[str, Tensor]:
+        """See :meth:`BaseMetaHead.compare`: ``prior`` (B, K, h, w), of layer4's size."""
+        return dict(prior=prior_mask(features['layer4'], {k: bank[f'prior_{k}'] for k in PRIOR_PARTS}))
+
+    def compared_tensors(self) -> tuple[str, ...]:
+        """What the prior mask keeps of a support."""
+        return tuple(f'prior_{k}' for k in PRIOR_PARTS)
+
     def guidance(self, features: BackboneFeatures, bank: SupportBank) -> dict[str, Tensor]:
         """``query`` (B, C, h, w), ``prototype`` (B, C, 1, 1) and ``prior`` (B, 1, h, w), means over the shots."""
-        query = features.extras['reduced']
-        support = {k: bank[f'prior_{k}'] for k in ('vectors', 'valid', 'blank')}
-        prior = resize(prior_mask(features['layer4'], support), query.shape[-2:])  # (B, K, h, w)
+        query, bank = features.extras['reduced'], self.compared(features, bank)
+        prior = resize(bank['prior'], query.shape[-2:])  # (B, K, h, w)
         prototype = bank['prototype'].mean(1)[:, :, None, None]
         return dict(query=query, prototype=prototype, prior=prior.mean(1, keepdim=True))
 

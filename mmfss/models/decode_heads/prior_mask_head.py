@@ -32,9 +32,21 @@ class PriorMaskHead(BaseMetaHead):
         """The vectors of :func:`mmfss.models.layers.encode_prior`."""
         return encode_prior(features['layer4'], foreground(labels))
 
+    def encode_query(self, features: BackboneFeatures) -> BackboneFeatures:
+        """See :meth:`BaseMetaHead.encode_query`: layer4 alone."""
+        return features.keep(stages=('layer4',))
+
+    def compare(self, features: BackboneFeatures, bank: SupportBank) -> dict[str, Tensor]:
+        """See :meth:`BaseMetaHead.compare`: ``prior`` (B, K, h, w)."""
+        return dict(prior=prior_mask(features['layer4'], bank.tensors))
+
+    def compared_tensors(self) -> tuple[str, ...]:
+        """Everything a support contributes."""
+        return ('vectors', 'valid', 'blank')
+
     def forward(self, features: BackboneFeatures, bank: SupportBank) -> MetaOutput:
         """Scores (B, 2, h, w): the threshold, and the prior mask."""
-        prior = prior_mask(features['layer4'], bank.tensors).mean(1, keepdim=True)  # (B, 1, h, w)
+        prior = self.compared(features, bank)['prior'].mean(1, keepdim=True)  # (B, 1, h, w)
         return MetaOutput(torch.cat([torch.full_like(prior, self.threshold), prior], dim=1))
 
     def open_dims(self) -> dict[str, tuple[int, ...]]:

@@ -46,8 +46,11 @@ class PrototypeHead(BaseMetaHead):
             foreground=masked_average(maps, foreground(labels)), background=masked_average(maps, background(labels))
         )
 
+    def encode_query(self, features: BackboneFeatures) -> BackboneFeatures:
+        """See :meth:`BaseMetaHead.encode_query`: ``maps`` (B, C, h, w) at unit length."""
+        return features.keep(extras=dict(maps=F.normalize(self._features(features), dim=1)))
+
     def forward(self, features: BackboneFeatures, bank: SupportBank) -> MetaOutput:
         """Logits (B, 2, h, w): cosine to background and to foreground, -1..1."""
         means = torch.stack([bank['background'].mean(1), bank['foreground'].mean(1)], dim=1)  # (B, 2, C)
-        maps = F.normalize(self._features(features), dim=1)  # (B, C, h, w)
-        return MetaOutput(torch.einsum('btc,bchw->bthw', F.normalize(means, dim=2), maps))
+        return MetaOutput(torch.einsum('btc,bchw->bthw', F.normalize(means, dim=2), features.extras['maps']))

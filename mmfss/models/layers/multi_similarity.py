@@ -59,14 +59,14 @@ def encode_block(features: Tensor, mask: Tensor, squeezing: str = 'released') ->
 
 @operand_precision
 def similarity_map(query: Tensor, support: Mapping[str, Tensor]) -> Tensor:
-    """Mean positive cosine similarity of each query pixel with the kept support pixels, mean over shots (Eq. 5).
+    """Mean positive cosine similarity of each query pixel with the kept pixels of each support (Eq. 5).
 
     Args:
         query (Tensor): The block feature of the queries, (B, C, h, w).
         support (Mapping[str, Tensor]): :func:`encode_block`'s tensors with (B, K) in front.
 
     Returns:
-        Tensor: (B, 1, h, w), float32.
+        Tensor: (B, K, h, w), float32; the paper's map is their mean over K.
     """
     h, w = query.shape[-2:]
     maps, vectors = same_operands(query.flatten(2), support['vectors'])
@@ -76,6 +76,6 @@ def similarity_map(query: Tensor, support: Mapping[str, Tensor]) -> Tensor:
         return products.relu_().sum(3, dtype=torch.float32) * share[:, None, shots]
 
     # Scaling to unit length comes last: it is positive, so it may leave ReLU and mean, and a map is not copied for it.
-    similarity = chunked_correlation(maps, vectors, mean).mean(2)  # (B, hw)
-    length = torch.linalg.vector_norm(maps, dim=1, dtype=torch.float32) + EPS
-    return (similarity / length).unflatten(1, (h, w)).unsqueeze(1)
+    length = torch.linalg.vector_norm(maps, dim=1, dtype=torch.float32) + EPS  # (B, hw)
+    similarity = chunked_correlation(maps, vectors, mean) / length.unsqueeze(2)  # (B, hw, K)
+    return similarity.transpose(1, 2).unflatten(2, (h, w))

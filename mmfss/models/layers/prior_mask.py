@@ -15,6 +15,7 @@ from .masks import gather_kept, resize
 from .similarity import chunked_correlation
 
 EPS = 1e-7
+PRIOR_PARTS = ('vectors', 'valid', 'blank')  # of a support, see encode_prior
 
 
 @operand_precision

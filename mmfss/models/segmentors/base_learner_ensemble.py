@@ -43,6 +43,7 @@ class BaseLearnerEnsemble(FewShotSegmentor):
 
     def __init__(self, base_head: dict, log_base_loss: bool = False, **kwargs):
         super().__init__(**kwargs)
+        self._encoding['base_head'] = base_head
         # Its own loss is not used; mmseg's default one warns when it is built.
         self.base_head = MODELS.build(
             {'loss_decode': dict(type='mmseg.CrossEntropyLoss', avg_non_ignore=True), **base_head}

@@ -15,7 +15,6 @@ from ..decode_heads import BaseMetaHead
 from ..layers import foreground, resize
 from ..layers.norms import eval_norms
 from ..layers.slices import image_slices
-from .feature_cache import FeatureCache, digests
 
 
 class FeatureExtraction:
@@ -25,7 +24,6 @@ class FeatureExtraction:
         backbone, neck (nn.Module): See :class:`FewShotSegmentor`; the neck may be missing.
         freeze_backbone, norm_eval (bool): Likewise.
         precision (str): Likewise; may be set at any time.
-        feature_cache (FeatureCache, optional): Used in evaluation.
         needed_query_stages (Sequence[str]): Stages that the segmentor itself reads of a query.
     """
 
@@ -34,7 +32,6 @@ class FeatureExtraction:
     backbone: nn.Module
     freeze_backbone: bool
     norm_eval: bool
-    feature_cache: FeatureCache | None
 
     @property
     def precision(self) -> str:
@@ -109,25 +106,21 @@ class FeatureExtraction:
             return self._extract(images, wanted)
         plain = [stage for stage in wanted if stage != MASKED_LAST_STAGE]
         features = self._extract(images, _union([plain, ['layer3']]))
-        last = self._masked_last_stage(features['layer3'], images, labels)
+        last = self._masked_last_stage(features['layer3'], labels)
         return replace(features, stages={**features.stages, MASKED_LAST_STAGE: last})
 
     def _extract(self, images: Tensor, stages: Sequence[str]) -> BackboneFeatures:
         blocks = any(head.uses_blocks for head in self._meta_heads().values())
 
-        def compute(chosen: slice | list[int] = slice(None)) -> BackboneFeatures:
+        def compute(chosen: slice = slice(None)) -> BackboneFeatures:
             features = self.backbone.extract_blocks(images[chosen], stages, blocks)
             return replace(features, neck=self.neck(tuple(features.stages.values()))) if self.with_neck else features
 
         with self._backbone_gradients(), self._backbone_precision(images.device):
             if self.training and not (self.freeze_backbone and self.norm_eval):
                 return compute()
-            if self.training:
-                return self._sliced(images, compute)
-            if self.feature_cache is None:
-                return self._sliced(images, compute).to(self._feature_dtype(images.device))
-            keys = digests((stages, blocks), images)
-            return self.feature_cache(keys, compute).to(self._feature_dtype(images.device))
+            features = self._sliced(images, compute)
+            return features if self.training else features.to(self._feature_dtype(images.device))
 
     @staticmethod
     def _sliced(images: Tensor, compute: Callable[[slice], BackboneFeatures]) -> BackboneFeatures:
@@ -135,24 +128,15 @@ class FeatureExtraction:
         parts = [compute(chosen) for chosen in image_slices(images)]
         return parts[0] if len(parts) == 1 else BackboneFeatures.join(parts)
 
-    def _masked_last_stage(self, layer3: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+    def _masked_last_stage(self, layer3: Tensor, labels: Tensor) -> Tensor:
         """The last stage on layer3 times the foreground, as PFENet and BAM do: (N, C, h, w) -> (N, C4, h4, w4)."""
         masked = layer3 * resize(foreground(labels), layer3.shape[-2:])
+        with self._backbone_gradients(), self._backbone_precision(layer3.device):
+            last = self.backbone.last_stage(masked)
+            return last if self.training else last.to(self._feature_dtype(layer3.device))
 
-        def compute(chosen: list[int]) -> BackboneFeatures:
-            return BackboneFeatures({MASKED_LAST_STAGE: self.backbone.last_stage(masked[chosen])})
-
-        with self._backbone_gradients(), self._backbone_precision(images.device):
-            if self.training:
-                return self.backbone.last_stage(masked)
-            if self.feature_cache is None:
-                return self.backbone.last_stage(masked).to(self._feature_dtype(images.device))
-            # The mask is part of the key: the same image is a support of several classes.
-            keys = digests(MASKED_LAST_STAGE, images, labels)
-            return self.feature_cache(keys, compute).to(self._feature_dtype(images.device))[MASKED_LAST_STAGE]
-
-    @staticmethod
     def _describe(
+        self,
         features: BackboneFeatures,
         images: Tensor | BackboneFeatures,
         padding: Tensor | None,
@@ -162,9 +146,16 @@ class FeatureExtraction:
         size = images.image_size if stored else tuple(images.shape[-2:])
         if padding is None:
             padding = torch.zeros(N, *size, dtype=torch.bool, device=images.device)
-        if episode_seed is None:
+        if not self._draws:
+            episode_seed = None  # what no head reads must not tell images apart
+        elif episode_seed is None:
             episode_seed = torch.zeros(N, dtype=torch.long, device=images.device)
         return replace(features, padding=padding.unsqueeze(1), episode_seed=episode_seed, image_size=size)
+
+    @property
+    def _draws(self) -> bool:
+        """Whether a head draws random numbers by the episode."""
+        return any(head.draws for head in self._meta_heads().values())
 
     def _shared_parts(self) -> list[torch.nn.Module]:
         return [self.backbone, *([self.neck] if self.with_neck else [])]

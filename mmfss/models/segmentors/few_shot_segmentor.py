@@ -16,14 +16,16 @@ from mmfss.utils.weights import load_base_learner
 from ..decode_heads import BaseMetaHead, MetaOutput
 from ..layers import agree_with_argmax, resize
 from ..layers.slices import image_slices
-from .feature_cache import FeatureCache
+from .encoding_files import EncodingFiles
+from .encoding_store import EncodingStore
+from .evaluation import Evaluation
 from .feature_extraction import FeatureExtraction
 from .presence import has_presence, keep_last_stage, presence_maps
-from .sliding import check_test_cfg, slide
+from .sliding import check_test_cfg
 
 
 @MODELS.register_module()
-class FewShotSegmentor(FeatureExtraction, BaseSegmentor):
+class FewShotSegmentor(Evaluation, FeatureExtraction, BaseSegmentor):
     """Segments a query by the supports of its episode.
 
     The three steps can be called on their own, so supports are encoded once for any number of queries::
@@ -50,8 +52,12 @@ class FewShotSegmentor(FeatureExtraction, BaseSegmentor):
             backbone and similarities faster where a device computes in it (CPUs with
             AVX512-BF16 or AMX, GPUs since Ampere) and is float32 with a warning elsewhere; 'auto' is bfloat16 there and
             float32 elsewhere without one. Training does not read it. Defaults to 'float32'.
-        feature_cache_gb (float): Gigabytes of backbone features kept between evaluation batches, since episodes meet
-            the same images again and again. 0 keeps none. Defaults to 0.
+        feature_cache_gb (float | str): Gigabytes of encoded images kept between the episodes of an evaluation, which
+            meet the same images again and again. 'auto' is half of the free memory, 0 keeps none. Defaults to 'auto'.
+        feature_cache_dtype (str): 'bfloat16' or 'float16' keeps twice as many, rounded. Defaults to 'float32': exact.
+        feature_cache_dir (str, optional): Folder in which encoded images are kept for further runs of the same weights
+            and for other processes. Defaults to None: none.
+        feature_cache_dir_gb (float): All files of that folder at most, in gigabytes. Defaults to 50.
         train_cfg (dict, optional): Must be empty; mmseg's segmentors have it.
         test_cfg (dict, optional): ``dict(mode='slide', crop_size=(h, w), stride=(h, w))`` segments large queries in
             overlapping windows; ``dict(mode='whole')`` is the default.
@@ -69,8 +75,11 @@ class FewShotSegmentor(FeatureExtraction, BaseSegmentor):
         freeze_backbone: bool = True,
         norm_eval: bool = True,
         data_preprocessor: dict | None = None,
-        feature_cache_gb: float = 0,
         precision: str = 'float32',
+        feature_cache_gb: float | str = 'auto',
+        feature_cache_dtype: str = 'float32',
+        feature_cache_dir: str | None = None,
+        feature_cache_dir_gb: float = 50,
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
         init_cfg: dict | None = None,
@@ -101,8 +110,18 @@ class FewShotSegmentor(FeatureExtraction, BaseSegmentor):
         if freeze_backbone:
             for part in self._shared_parts():
                 part.requires_grad_(False)
-        self.feature_cache = FeatureCache(self.backbone, feature_cache_gb) if feature_cache_gb else None
         self.precision = precision
+        # What encoded images depend on beside the weights; subclasses add to it.
+        self._encoding = dict(
+            backbone=backbone,
+            decode_head=decode_head,
+            neck=neck,
+            comparison_heads=comparison_heads,
+            dtype=feature_cache_dtype,
+        )
+        files = EncodingFiles(feature_cache_dir, feature_cache_dir_gb, self._encoding) if feature_cache_dir else None
+        kept = feature_cache_gb != 0
+        self.feature_cache = EncodingStore(feature_cache_gb, feature_cache_dtype, files) if kept else None
         self.fingerprint = ''  # of the weights, put into banks; training and evaluation need none
         self.to(memory_format=torch.channels_last)  # the layout in which convolutions run fastest, on CPU and GPU
 
@@ -196,7 +215,7 @@ class FewShotSegmentor(FeatureExtraction, BaseSegmentor):
             dict[str, Tensor]: ``final`` (B, 2, h, w), what :meth:`scores` adds, one entry for each comparison head in
             the bank, and ``presence`` (B, 1, h, w) where :func:`with_presence` made the bank.
         """
-        query = features if isinstance(features, EncodedQuery) else self._encode_for(features, [bank])
+        query = features if isinstance(features, EncodedQuery) else self.encode_for(features, [bank])
         if not self.training and not self.computes_in_bfloat16(query.device):
             bank = bank.to(torch.float32)
         bank = self.finish(bank).expand(query.batch_size)
@@ -205,27 +224,16 @@ class FewShotSegmentor(FeatureExtraction, BaseSegmentor):
         scores |= {name: self._run_head(name, query, bank).logits.float() for name in compared}
         return scores | presence_maps(query, bank)
 
-    def segment_images(
-        self,
-        images: Tensor,
-        banks: Sequence[SupportBank],
-        padding: Tensor | None = None,
-        episode_seed: Tensor | None = None,
-    ) -> list[dict[str, Tensor]]:
-        """Scores of normalised queries (B, 3, H, W) against each bank, whole or in windows as ``test_cfg`` says.
+    def compare(self, query: EncodedQuery, bank: SupportBank) -> SupportBank:
+        """What the heads make of each query with each support (:meth:`BaseMetaHead.compare`), as (B, K, ...).
 
-        Returns:
-            list[dict[str, Tensor]]: For each bank what :meth:`segment` gives; in windows at image size.
+        :meth:`segment` does it unless :meth:`SupportBank.with_comparison` has put the result into the bank.
         """
-
-        def segment(window: Tensor, padded: Tensor | None) -> list[dict[str, Tensor]]:
-            query = self._encode_for(self.extract_feat(window, padded, episode_seed), banks)
-            return [self.segment(query, bank) for bank in banks]
-
-        if self.training or self.test_cfg['mode'] == 'whole':
-            return segment(images, padding)
-        banks = [self.finish(bank) for bank in banks]
-        return slide(images, padding, segment, self.test_cfg['crop_size'], self.test_cfg['stride'])
+        parts = {}
+        for name, head in self._meta_heads().items():
+            with self._head_precision(query.device):
+                parts[name] = head.compare(query.heads[name], bank.part(name))
+        return SupportBank.merge(parts, bank.fingerprint)
 
     def scores(self, output: MetaOutput, query: EncodedQuery, own_class: Tensor | None = None) -> dict[str, Tensor]:
         """The model's outputs from the meta head's: here ``final`` alone."""
@@ -293,7 +301,9 @@ class FewShotSegmentor(FeatureExtraction, BaseSegmentor):
         for i, sample in enumerate(data_samples):
             for name, score in scores.items():
                 restored = self.restore(score[i : i + 1], size, sample)  # (channels, H, W)
-                mask = PixelData(data=restored.argmax(0, keepdim=True))
+                mask = PixelData(
+                    data=restored.max(0, keepdim=True).indices
+                )  # the same as argmax, 4 to 30 times as fast
                 sample.set_field(mask, prediction_key(name), dtype=PixelData)
                 if name == 'final':
                     sample.seg_logits = PixelData(data=restored)
@@ -309,13 +319,7 @@ class FewShotSegmentor(FeatureExtraction, BaseSegmentor):
 
     # ------------------------------------------------------------------ parts
 
-    def _scores(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Scores of a batch of episodes, at feature size or, in windows, at input size."""
-        seed = inputs.get('episode_seed')
-        bank = self.encode_support(inputs['support'], inputs['support_mask'], seed)
-        return self.segment_images(inputs['query'], [bank], inputs.get('query_padding'), seed)[0]
-
-    def _encode_for(self, features: BackboneFeatures, banks: Sequence[SupportBank]) -> EncodedQuery:
+    def encode_for(self, features: BackboneFeatures, banks: Sequence[SupportBank]) -> EncodedQuery:
         """The queries with all that one of the banks asks for."""
         query = self.encode_query(features)
         return keep_last_stage(query, features) if any(map(has_presence, banks)) else query
