@@ -44,7 +44,7 @@ class ModelTester:
     shots = 1
     learned = True
     ignores_void = True
-    half_tolerance = 2e-2
+    half_tolerance = 1e-2
     batch_tolerance = 1e-5
 
     # --- helpers ---

@@ -28,6 +28,7 @@ from .registered_class import RegisteredClass, as_list, check_together
 from .results import Limits, SegmentationResult, check_display, to_half
 from .support_masks import support_mask
 from .tool_formats import DEFAULT_FORMATS
+from .write_behind import WriteBehind
 from .writer import ResultWriter, digest_of
 
 
@@ -266,8 +267,20 @@ class FewShotInferencer:
             todo = [query for query in batch if not (skip_existing and writer.finished(query))]
             return len(batch), [self._prepare(query) for query in todo]
 
-        # The next batch is read and decoded while the network computes.
-        with ThreadPoolExecutor(1) as reader, closing(bar), writer or nullcontext():
+        def handed_out(results: Iterator[SegmentationResult]) -> Iterator[SegmentationResult]:
+            for result in results:
+                if show:
+                    Visualizer().show(result.overlay(), win_name=result.name)
+                bar.update()
+                yield result
+
+        # While the network computes, the next batch is read and decoded, and the results before are written.
+        with (
+            ThreadPoolExecutor(1) as reader,
+            closing(bar),
+            writer or nullcontext(),
+            WriteBehind(writer, batch_size) as written,
+        ):
             for source in sources:
                 queries, count = iter(source), 0
                 ahead = reader.submit(prepare, queries)
@@ -276,14 +289,10 @@ class FewShotInferencer:
                     for query, image, scores, presence in self._segment(taken[1], banks, limits.threshold):
                         mask = limits.mask(scores, presence)
                         result = SegmentationResult(query.name, mask, scores, names, image, query.source, presence)
-                        if writer is not None:
-                            writer.write(result, query)
-                        if show:
-                            Visualizer().show(result.overlay(), win_name=result.name)
-                        bar.update()
-                        yield result
+                        yield from handed_out(written.put(result, query))
                     bar.update(taken[0] - len(taken[1]))
                     count += taken[0]
+                yield from handed_out(written.drain())
                 if writer is not None and source.video is not None:
                     writer.write_video(source, count)
 

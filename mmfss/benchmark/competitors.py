@@ -123,12 +123,12 @@ class Own(Competitor):
         found = {
             'backbone': methods(model, 'extract_feat', 'support_features'),
             'reduction': modules(head, 'reduce_query', 'reduce_support'),
-            'similarity': methods(head, 'similarity_maps') + functions(_PACKAGE, 'encode_block'),
+            'similarity': functions(_PACKAGE, 'encode_block', 'similarity_map'),
             'prior': functions(_PACKAGE, 'prior_mask', 'encode_prior'),
             'attention': modules(head, 'attention'),
-            'adjustment': methods(head, 'scene', 'shot_weights'),
-            'decoder': modules(head, 'merge', 'decoder'),
-            'base head': modules(model, 'base_head'),
+            'adjustment': methods(head, 'scene', 'shot_weights') + functions(_PACKAGE, 'scene_difference'),
+            'decoder': functions(_PACKAGE, 'conv_of_parts') + modules(head, 'decoder'),
+            'base head': functions(_PACKAGE, 'psp_logits'),
         }
         return {part: targets for part, targets in found.items() if targets}
 

@@ -172,7 +172,8 @@ class SupportBank:
         """The bank as plain containers of CPU tensors, for a file; :meth:`from_state` reads it."""
 
         def plain(items: dict[str, Tensor]) -> dict[str, Tensor]:
-            return {key: t.contiguous().cpu() for key, t in items.items()}
+            # As they lie in memory, so that a bank that was read computes the very same; but no more than they hold.
+            return {key: t.cpu().clone(memory_format=torch.preserve_format) for key, t in items.items()}
 
         return dict(
             tensors=plain(self.tensors),

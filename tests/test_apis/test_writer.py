@@ -153,7 +153,9 @@ def test_a_caller_that_has_seen_enough(inferencer, gear, folder, out):
     results = inferencer.stream(folder, gear, out_dir=out)
     next(results)
     results.close()
-    assert images_of(out) == ['0']
+    written = images_of(out)  # what was computed meanwhile as well
+    assert written == ['0', '1', '2', '3'][: len(written)] and written
+    assert files(out) == expected_files(*written)
 
 
 def test_a_broken_image_keeps_what_is_finished(inferencer, gear, folder, out):
@@ -180,9 +182,10 @@ def test_a_full_disk(inferencer, gear, folder, out, monkeypatch, full_at):
         inferencer(folder, gear, out_dir=out)
     monkeypatch.undo()
     assert not [name for name in files(out) if 'half' in name]
-    left = ['2', '3'] if full_at.startswith('2') else []
-    assert [r.name for r in inferencer(folder, gear, out_dir=out, skip_existing=True)] == left
-    assert images_of(out) == ['0', '1', '2', '3']
+    left = ['2'] if full_at.startswith('2') else []
+    again = inferencer(folder, gear, out_dir=out, skip_existing=True)
+    assert [r.name for r in again] == left  # the one behind it was computed already, and is written
+    assert sorted(images_of(out)) == ['0', '1', '2', '3']
 
 
 def test_a_full_disk_while_the_log_is_written(inferencer, gear, folder, out, monkeypatch):
@@ -202,7 +205,7 @@ def test_output_folders_that_do_not_do(inferencer, gear, wheel, folder, out):
     inferencer(folder, gear, out_dir=out)
     with pytest.raises(ValueError, match=r"results of the classes \['gear'\].*choose another output folder"):
         inferencer(folder, [gear, wheel], out_dir=out)
-    with pytest.raises(OSError, match='output folder cannot be made.*choose another'):
+    with pytest.raises(OSError, match='cannot be written.*Choose another folder'):
         inferencer(folder, gear, out_dir=folder / '0.png')
 
 
@@ -227,7 +230,7 @@ def test_an_interrupted_video_goes_on(inferencer, gear, tmp_path, out):
     next(results), next(results)
     results.close()
     assert not (out / 'overlays/clip.mp4').exists()
-    assert len(inferencer(path, gear, out_dir=out, skip_existing=True)) == 3
+    assert len(inferencer(path, gear, out_dir=out, skip_existing=True)) <= 3
     assert mmcv.VideoReader(str(out / 'overlays/clip.mp4')).frame_cnt == 5
 
 
@@ -242,7 +245,7 @@ def test_a_video_that_could_not_be_written(inferencer, gear, tmp_path, out, monk
 
 
 def test_memory_does_not_grow_with_the_number_of_images(inferencer, gear, tmp_path, out, monkeypatch):
-    """At most the batch at work and the one that is read ahead are held."""
+    """At most the batch at work, the one that is read ahead and the one that is written are held."""
     made = []
 
     def tracked(loaded):
@@ -254,5 +257,5 @@ def test_memory_does_not_grow_with_the_number_of_images(inferencer, gear, tmp_pa
     monkeypatch.setattr(module, 'rgb', tracked)
     for result in inferencer.stream(toys.photos(tmp_path / 'in', 12), gear, batch_size=2, out_dir=out):
         del result
-        assert sum(image() is not None for image in made) <= 4
+        assert sum(image() is not None for image in made) <= 6
     assert len(made) == 12

@@ -3,6 +3,7 @@
 
 import pickle
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,8 +44,10 @@ class DroppingSegmentor(ToySegmentor):
 class FallingMetric(ToyMetric):
     """The first validation is the best one; a score follows from the checkpoint that is measured."""
 
+    sign = -1
+
     def compute_metrics(self, results):
-        return dict(mIoU=100.0 - MessageHub.get_current_instance().get_info('keep_ckpt_ids')[-1])
+        return dict(mIoU=100.0 + self.sign * MessageHub.get_current_instance().get_info('keep_ckpt_ids')[-1])
 
 
 class KilledError(BaseException):
@@ -94,6 +97,12 @@ def train(cfg, stop_at=None, hook='after_train_iter'):
     return runner
 
 
+def saved_best(runner):
+    last = Path(runner.work_dir, 'last_checkpoint').read_text()
+    hub = torch.load(last, weights_only=False)['message_hub']['runtime_info']
+    return hub['best_score'], Path(hub['best_ckpt']).name
+
+
 def state(runner):
     found = {name: weight.tolist() for name, weight in runner.model.state_dict().items()}
     hub = runner.message_hub
@@ -122,6 +131,17 @@ def test_a_validation_that_was_cut_off_is_made_up_for(tmp_path, loop):
         enable_resume(cfg)
         stopped = train(cfg, stop_at, 'before_val')
     assert stopped.train_loop.max_iters == last and state(stopped) == whole
+
+
+def test_the_last_checkpoint_knows_the_best_score_of_a_validation_made_up_for(tmp_path, monkeypatch):
+    """A longer training would go on from it, and replace the best checkpoint by a worse one."""
+    monkeypatch.setattr(FallingMetric, 'sign', 1)
+    whole = saved_best(train(config(tmp_path / 'whole', 'epochs', 0)))
+    for stop_at in (24, None):
+        cfg = config(tmp_path / 'stopped', 'epochs', 0)
+        enable_resume(cfg)
+        stopped = train(cfg, stop_at, 'before_val')
+    assert saved_best(stopped) == whole
 
 
 def test_a_seed_that_was_drawn_is_that_of_the_checkpoint(tmp_path):

@@ -34,17 +34,24 @@ _LEAVE_WITHIN = 60  # seconds that the other processes of a killed run have
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog='Options of the tool itself follow behind --, without --work-root and --resume.',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument('tool', choices=['train', 'cross_validate'])
     parser.add_argument('config', help='a stage-2 config')
-    parser.add_argument('options', nargs='*', help='options of the tool, after `--`; without --work-root and --resume')
     parser.add_argument('--kills', type=int, default=10, help='SIGKILLs in all (10)')
     parser.add_argument('--seed', type=int, default=0, help='of the random moments (0)')
     parser.add_argument(
         '--only-main', action='store_true', help='kill the main process alone; the others must end by themselves'
     )
     parser.add_argument('--out', default='work_dirs/kill_test', help='emptied first (work_dirs/kill_test)')
-    return parser.parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    end = argv.index('--') if '--' in argv else len(argv)  # argparse takes `--` for positionals alone
+    args = parser.parse_args(argv[:end])
+    args.options = argv[end + 1 :]
+    return args
 
 
 class Run:

@@ -20,6 +20,8 @@ import ray
 from ray.util.placement_group import placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from mmfss.utils.plain_errors import plain_errors
+
 TRAIN = Path('tools/dist_train.sh')  # below the working directory, which Ray copies to every machine
 
 
@@ -75,6 +77,7 @@ def run_on_cluster(args: argparse.Namespace, options: list[str]) -> list[int]:
     return statuses
 
 
+@plain_errors('ray_train')
 def main() -> None:
     """Start the parts and wait for them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

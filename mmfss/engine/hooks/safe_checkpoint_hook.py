@@ -97,6 +97,7 @@ class SafeCheckpointHook(CheckpointHook):
             remove_leftovers(Path(runner.work_dir))  # of a run that was killed while saving
         if _unvalidated(runner):
             runner.logger.info(f'The validation after iteration {runner.iter} was not finished: it is run now.')
+            self.last_ckpt = runner._load_from  # saved again with the new best score, as it would have been
             runner.val_loop.run()
 
     def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
