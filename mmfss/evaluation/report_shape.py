@@ -16,7 +16,7 @@ _SHAPE = dict(
     num_episodes=(int,),
     summary={_ANY: {'mIoU': _MAYBE, 'FB-IoU': _MAYBE, _ANY: (*_MAYBE, list)}},
     per_class=[{'name': (str,), 'episodes': (int,), 'IoU': {_ANY: _MAYBE}}],
-    episodes=[dict(run=(int,), episode=(int,), class_id=(int,), query=(str,), counts={_ANY: [_NUMBER]})],
+    episodes=[dict(run=(int,), episode=(int,), class_id=(int,), query=_TEXT, counts={_ANY: [_NUMBER]})],
 )
 
 

@@ -72,7 +72,7 @@ def test_a_value_owns_its_memory():
 
 def test_auto_is_half_of_what_is_free_for_all_processes(monkeypatch):
     monkeypatch.setattr(encoding_store, 'free_memory', lambda device: 8 * 2**30)
-    monkeypatch.setattr(encoding_store, 'get_local_size', lambda: 2)
+    monkeypatch.setenv('LOCAL_WORLD_SIZE', '2')
     assert capacity_in_bytes('auto', torch.device('cpu')) == 2 * 2**30
     assert capacity_in_bytes(0.5, torch.device('cpu')) == 2**29
 

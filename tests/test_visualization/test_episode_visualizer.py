@@ -115,7 +115,7 @@ def test_add_datasample_to_backend_and_file(tmp_path):
     drawer.add_datasample('x', image(), sample(), out_file=str(tmp_path / 'a.png'))
     assert (tmp_path / 'a.png').stat().st_size > 100
     with pytest.raises(OSError):
-        drawer.add_datasample('x', image(), sample(), out_file=str(tmp_path / 'none' / 'a.png'))
+        drawer.add_datasample('x', image(), sample(), out_file=str(tmp_path / 'a.png' / 'b.png'))
 
 
 def test_panels_have_equal_heights():

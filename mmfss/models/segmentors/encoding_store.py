@@ -3,12 +3,13 @@
 
 import copy
 import hashlib
+import os
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Protocol
 
 import torch
-from mmengine.dist import get_local_size
+from mmengine.dist import get_world_size
 from torch import Tensor, nn
 
 from mmfss.utils.free_memory import free_memory
@@ -59,7 +60,8 @@ def capacity_in_bytes(gigabytes: float | str, device: torch.device) -> float:
     """
     if gigabytes != 'auto':
         return gigabytes * 2**30
-    processes = 1 if device.type == 'cuda' else get_local_size()
+    # torchrun says how many processes a machine has; elsewhere all of them may be on this one.
+    processes = 1 if device.type == 'cuda' else int(os.environ.get('LOCAL_WORLD_SIZE', get_world_size()))
     return free_memory(device) * AUTO_SHARE / processes
 
 
