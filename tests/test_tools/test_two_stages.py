@@ -81,6 +81,7 @@ def test_support_control_keeps_the_episodes(trained_1shot, tiny_options, tmp_pat
     assert list(tmp_path.rglob('results_*wrong_novel*.json'))
 
 
+@pytest.mark.slow
 def test_5shot_uses_the_base_learner_that_is_there(trained_1shot, tiny_options, work_root):
     output = run('train.py', CONFIGS / 'tiny_5shot.py', *tiny_options)
     assert 'Base learner: using' in output and 'Stage 1 of 2' not in output

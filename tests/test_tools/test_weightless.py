@@ -70,6 +70,7 @@ def test_two_processes_evaluate_like_one(base_learner, floor, tiny_options, tmp_
     assert summary(tmp_path)['final'] == floor
 
 
+@pytest.mark.slow
 def test_any_checkpoint_with_the_backbone_will_do(trained_1shot, base_learner, floor, tiny_options, tmp_path):
     for checkpoint in (base_learner, trained_1shot[1]):
         folder = tmp_path / checkpoint.stem
@@ -77,6 +78,7 @@ def test_any_checkpoint_with_the_backbone_will_do(trained_1shot, base_learner, f
         assert summary(folder)['final'] == floor
 
 
+@pytest.mark.slow
 def test_a_base_learner_of_another_fold_is_refused(base_learner, tiny_options):
     options = ['--fold', '2', *tiny_options[2:]]
     assert 'fold 1 instead of 2' in run('test.py', CONFIG, base_learner, *options, fails=True)
