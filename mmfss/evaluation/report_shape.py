@@ -5,6 +5,7 @@ from types import NoneType
 from typing import Any
 
 _ANY = '*'  # each key of a dict
+_BEYOND = 2**63  # JSON's whole numbers may be too large for a float
 _NUMBER, _MAYBE = (int, float), (int, float, NoneType)
 _TEXT, _WHOLE = (str, NoneType), (int, NoneType)
 _SHAPE = dict(
@@ -45,6 +46,8 @@ def _wrong(value: Any, shape: dict | list | tuple, where: str) -> str | None:
     kinds = shape if isinstance(shape, tuple) else (type(shape),)
     if not isinstance(value, kinds):
         return f'{where or "it"} is a {type(value).__name__}'
+    if isinstance(value, int) and abs(value) >= _BEYOND:
+        return f'{where} is no count or score'
     if isinstance(shape, list):
         parts = [(item, shape[0], f'{where}[{place}]') for place, item in enumerate(value)]
     elif isinstance(shape, dict):

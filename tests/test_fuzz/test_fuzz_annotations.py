@@ -266,6 +266,8 @@ def test_arrays_of_numpy(array, data):
 @example(shape=[2**63], kind='|u1')  # OverflowError
 @example(shape=[10**12], kind='|V0')  # was copied for hours: 10^12 elements of no bytes
 @example(shape=[40, 60], kind="'")  # TokenError
+@example(shape=[-1], kind='|V0')  # numpy divided by zero, which ended the process
+@example(shape=[-1, 0], kind='|u1')
 def test_an_array_that_claims_a_shape(shape, kind):
     head = repr({'descr': kind, 'fortran_order': False, 'shape': tuple(shape)}).encode().ljust(117) + b'\n'
     use_all_ways(b'\x93NUMPY\x01\x00' + len(head).to_bytes(2, 'little') + head + b'\1' * 100, 'a.npy', '1')

@@ -156,6 +156,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     try:
         report = read_report(args.file)
+        if not report['episodes']:
+            raise ValueError(f'{args.file} holds no episodes: there is nothing to analyse')
         measured = list(report['summary'])
         outputs = args.outputs or measured
         if unknown := [name for name in outputs if name not in measured]:

@@ -26,20 +26,34 @@ def read_npy(path: str | Path) -> AnnotationFile:
     """
     read_bytes(path)  # a pipe or a folder is refused
     try:
+        _check_header(path)  # before it is mapped: numpy crashes on lengths below zero, and maps elements of no bytes
         # Mapped, so that a header which claims a huge array is compared with the file first.
         mapped = np.load(path, mmap_mode='r', allow_pickle=False)
+    except AnnotationError:
+        raise
     except Exception as error:  # of numpy, of the tokenizer that reads the header, of the system
         raise AnnotationError(
             f'{path} is cut off or no plain array ({error}). Save the mask with numpy.save as an '
             'array of integers or bool.'
         ) from error
-    _check_type(mapped, str(path))  # before it is copied: elements of no bytes may be any number
     return array_file(np.array(mapped), str(path), '.npy')
 
 
-def _check_type(values: np.ndarray, path: str) -> None:
-    if values.dtype.kind not in 'buif':
-        raise AnnotationError(f'{path} is an array of {values.dtype}; a mask is of integers or bool. Convert it.')
+def _check_header(path: str | Path) -> None:
+    with open(path, 'rb') as file:
+        version = np.lib.format.read_magic(file)
+        if version not in ((1, 0), (2, 0)):  # (3, 0) is of arrays with named fields
+            raise ValueError(f'its format is {version}')
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, kind = read(file)
+    _check_type(kind, str(path))
+    if any(length < 0 for length in shape):
+        raise ValueError(f'its shape is {shape}')
+
+
+def _check_type(kind: np.dtype, path: str) -> None:
+    if kind.kind not in 'buif':
+        raise AnnotationError(f'{path} is an array of {kind}; a mask is of integers or bool. Convert it.')
 
 
 def array_file(values: np.ndarray, path: str, kind: str, names: tuple[str, ...] = ()) -> AnnotationFile:
@@ -58,7 +72,7 @@ def array_file(values: np.ndarray, path: str, kind: str, names: tuple[str, ...] 
         raise AnnotationError(
             f'{path} is an array of shape {shape}; a mask has height and width. Save one (H, W) array.'
         )
-    _check_type(values, path)
+    _check_type(values.dtype, path)
     if values.dtype.kind == 'f':
         if not np.isfinite(values).all() or (values != np.floor(values)).any():
             raise AnnotationError(
