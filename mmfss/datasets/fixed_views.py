@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from mmfss.utils.random_states import random_states_kept
+
 from .class_index import content_key
 from .episodic_dataset import EpisodicDataset
 from .transforms.loading import CorruptFileError
@@ -139,16 +141,11 @@ def _of_view(view: Mapping[str, Tensor], name: str, good: Sequence) -> Tensor:
 def random_state(*key: Any) -> Iterator[None]:
     """The block draws, by NumPy, ``random`` and PyTorch, what follows from the key; the states are put back."""
     seed = int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:4], 'big')
-    before = np.random.get_state(), random.getstate(), torch.get_rng_state()
-    np.random.seed(seed)
-    random.seed(seed)
-    torch.manual_seed(seed)
-    try:
+    with random_states_kept():
+        np.random.seed(seed)
+        random.seed(seed)
+        torch.manual_seed(seed)
         yield
-    finally:
-        np.random.set_state(before[0])
-        random.setstate(before[1])
-        torch.set_rng_state(before[2])
 
 
 def _settings(value: Any, without: Sequence[str] = ()) -> str:

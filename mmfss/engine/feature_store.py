@@ -29,6 +29,7 @@ from mmfss.structures import FeatureFile, MapPlan
 from mmfss.structures.feature_file import PENDING, UNUSABLE, Field, lay_out, row_bytes
 from mmfss.utils.plain_errors import StopError
 from mmfss.utils.precision import fast_bfloat16
+from mmfss.utils.weights import add_weights
 
 from .feature_store_options import StoreOptions, check_model
 
@@ -249,9 +250,7 @@ def _weights_digest(modules: Sequence[torch.nn.Module]) -> str:
     digest = hashlib.sha256()
     for module in modules:
         digest.update(repr(module).encode())  # strides and dilations are no weights
-        for name, tensor in module.state_dict().items():
-            digest.update(f'{name}{tuple(tensor.shape)}{tensor.dtype}'.encode())
-            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        add_weights(digest, module)
     return digest.hexdigest()[:32]
 
 

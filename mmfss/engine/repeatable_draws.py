@@ -16,6 +16,7 @@ from mmengine.hooks import Hook
 from torch.utils.data import Dataset, Sampler
 
 from mmfss.registry import DATA_SAMPLERS, DATASETS, HOOKS
+from mmfss.utils.random_states import random_states_kept
 
 
 class NumberedIndex(int):
@@ -103,14 +104,9 @@ class RepeatableDraws(_Forwarding, Dataset):
     def __getitem__(self, index: int) -> Any:
         if not isinstance(index, NumberedIndex):
             return self._wrapped[index]
-        before = random.getstate(), np.random.get_state(), torch.get_rng_state()
-        try:
+        with random_states_kept():
             seed_cpu((self._seed, *index.place))
             return self._wrapped[int(index)]
-        finally:
-            random.setstate(before[0])
-            np.random.set_state(before[1])
-            torch.set_rng_state(before[2])
 
 
 def seed_cpu(key: Sequence[int]) -> None:

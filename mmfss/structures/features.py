@@ -87,11 +87,7 @@ class BackboneFeatures:
 
     def to(self, *args, **kwargs) -> 'BackboneFeatures':
         """As Tensor.to, for every tensor; a dtype applies to floating-point tensors only, as with nn.Module.to."""
-
-        def move(t: Tensor) -> Tensor:
-            return t.to(*args, **kwargs) if t.is_floating_point() else t.to(*args, **kwargs).to(t.dtype)
-
-        return self.map(move)
+        return self.map(lambda t: tensor_to(t, *args, **kwargs))
 
     def float(self) -> 'BackboneFeatures':
         """As Tensor.float, for every floating-point tensor."""
@@ -122,6 +118,12 @@ class BackboneFeatures:
     @property
     def _first(self) -> Tensor:
         return next(t for f in fields(self) for t in _tensors(getattr(self, f.name)))
+
+
+def tensor_to(tensor: Tensor, *args, **kwargs) -> Tensor:
+    """As Tensor.to; a dtype applies to a floating-point tensor only."""
+    moved = tensor.to(*args, **kwargs)
+    return moved if tensor.is_floating_point() else moved.to(tensor.dtype)
 
 
 def _tensors(value) -> list[Tensor]:

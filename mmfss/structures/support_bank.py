@@ -10,6 +10,8 @@ from torch import Tensor
 
 from mmfss.utils.file_kinds import foreign_kind
 
+from .features import tensor_to
+
 OpenDims = dict[str, tuple[int, ...]]
 _FIELDS = dict(tensors=dict, fingerprint=str, open_dims=dict, summary=dict, finished=bool)  # of a file
 
@@ -112,11 +114,7 @@ class SupportBank:
 
     def to(self, *args, **kwargs) -> 'SupportBank':
         """As Tensor.to, for every tensor; a dtype applies to floating-point tensors only, as with nn.Module.to."""
-
-        def move(t: Tensor) -> Tensor:
-            return t.to(*args, **kwargs) if t.is_floating_point() else t.to(*args, **kwargs).to(t.dtype)
-
-        return self.map(move)
+        return self.map(lambda t: tensor_to(t, *args, **kwargs))
 
     def detach(self) -> 'SupportBank':
         """Without gradients."""

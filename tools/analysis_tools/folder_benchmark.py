@@ -10,7 +10,6 @@ Writes benchmark.json and benchmark.md.
 """
 
 import argparse
-import json
 import logging
 import sys
 import time
@@ -26,7 +25,7 @@ from mmfss.datasets.listings import list_pairs, say_unused
 from mmfss.datasets.mask_files import bright_values, read_mask
 from mmfss.evaluation.functional import confusion, fb_iou, foreground_iou
 from mmfss.utils.checkpoint_files import add_trust_option
-from mmfss.utils.files import atomic_write, check_writable
+from mmfss.utils.files import atomic_write_json, atomic_write_text, check_writable
 from mmfss.utils.plain_errors import plain_errors
 from mmfss.utils.precision import add_precision_option
 
@@ -224,8 +223,8 @@ def main(argv: list[str] | None = None) -> int:
             shots={k: measure(inferencer, classes, k, args) for k in dict.fromkeys(args.shots)},
         )
         table = markdown(report)
-        atomic_write(json.dumps(report, indent=1).encode(), args.out / 'benchmark.json', CURE)
-        atomic_write(table.encode(), args.out / 'benchmark.md', CURE)
+        atomic_write_json(report, args.out / 'benchmark.json', CURE)
+        atomic_write_text(table, args.out / 'benchmark.md', CURE)
     except (OSError, ValueError) as error:
         print(f'folder_benchmark.py: {error}', file=sys.stderr)
         return 1

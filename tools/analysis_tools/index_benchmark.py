@@ -79,7 +79,7 @@ def peak_mb() -> float:
 
 def quiet() -> None:
     """First thing in a fresh process: the small data sets lack classes, which is no news here."""
-    warnings.filterwarnings('ignore', message='.*(MultiScaleDeformableAttention|worker processes in total).*')
+    warnings.filterwarnings('ignore', message='.*worker processes in total')
     MMLogger.get_current_instance().setLevel(logging.ERROR)
 
 

@@ -13,7 +13,6 @@ leave. Writes presence.json and presence.md.
 """
 
 import argparse
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -38,7 +37,7 @@ from mmfss.models.layers import presence_score
 from mmfss.models.segmentors import FewShotSegmentor
 from mmfss.models.segmentors.presence import PRESENCE
 from mmfss.registry import DATASETS
-from mmfss.utils.files import atomic_write
+from mmfss.utils.files import atomic_write_json, atomic_write_text
 from mmfss.utils.plain_errors import plain_errors
 
 CURE = 'Free some space or choose another --out'
@@ -230,8 +229,8 @@ def main(argv: list[str] | None = None) -> int:
     images = next(iter(outputs.values()))['images']
     title = f'{Path(args.config).name}, {args.checkpoint}: {images} queries, {args.shots}-shot, seed {args.seed}'
     table = markdown(title, outputs)
-    atomic_write(json.dumps(dict(title=title, outputs=outputs), indent=1).encode(), args.out / 'presence.json', CURE)
-    atomic_write(table.encode(), args.out / 'presence.md', CURE)
+    atomic_write_json(dict(title=title, outputs=outputs), args.out / 'presence.json', CURE)
+    atomic_write_text(table, args.out / 'presence.md', CURE)
     print(f'\n{table}\n{args.out / "presence.json"}\n{args.out / "presence.md"}')
     return 0
 

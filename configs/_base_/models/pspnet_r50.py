@@ -1,5 +1,7 @@
 # The base learner on ResNet-50: PSPNet with its deep stem, output stride 8, no auxiliary head.
 # tools/model_converters/pspnet_init2mmfss.py writes the ImageNet weights it starts from.
+_base_ = './r50_backbone.py'
+
 work_root = '{{$MMFSS_WORK_ROOT:work_dirs}}'  # --work-root
 pretrained_root = '{{$MMFSS_PRETRAINED:pretrained}}'  # where the converters put ImageNet weights
 
@@ -14,15 +16,7 @@ model = dict(
         seg_pad_val=255,
         size=(417, 417),
     ),
-    backbone=dict(
-        type='BlockResNet',
-        depth=50,
-        deep_stem=True,
-        stem_channels=128,
-        strides=(1, 2, 1, 1),
-        dilations=(1, 1, 2, 4),
-        init_cfg=dict(type='Pretrained', checkpoint=f'{pretrained_root}/resnet50_v2.pth'),
-    ),
+    backbone=dict(init_cfg=dict(type='Pretrained', checkpoint=f'{pretrained_root}/resnet50_v2.pth')),
     decode_head=dict(
         type='mmseg.PSPHead',
         in_channels=2048,

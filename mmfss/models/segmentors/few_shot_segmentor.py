@@ -301,9 +301,8 @@ class FewShotSegmentor(Evaluation, FeatureExtraction, BaseSegmentor):
         for i, sample in enumerate(data_samples):
             for name, score in scores.items():
                 restored = self.restore(score[i : i + 1], size, sample)  # (channels, H, W)
-                mask = PixelData(
-                    data=restored.max(0, keepdim=True).indices
-                )  # the same as argmax, 4 to 30 times as fast
+                # The same as argmax, 4 to 30 times as fast.
+                mask = PixelData(data=restored.max(0, keepdim=True).indices)
                 sample.set_field(mask, prediction_key(name), dtype=PixelData)
                 if name == 'final':
                     sample.seg_logits = PixelData(data=restored)
