@@ -18,7 +18,6 @@ import dataclasses
 import logging
 import sys
 import time
-import warnings
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -291,5 +290,4 @@ def main(argv: list[str] | None = None) -> int:
 
 if __name__ == '__main__':
     logging.disable(logging.INFO)  # mmengine tells every environment variable that a config reads
-    warnings.filterwarnings('ignore', category=UserWarning, module=r'mm(cv|seg|engine)\b')
     sys.exit(main())

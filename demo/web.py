@@ -14,7 +14,6 @@ import argparse
 import logging
 import signal
 import sys
-import warnings
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -108,5 +107,4 @@ def main(argv: list[str] | None = None) -> int:
 
 if __name__ == '__main__':
     logging.disable(logging.INFO)  # mmengine tells every environment variable that a config reads
-    warnings.filterwarnings('ignore', category=UserWarning, module=r'mm(cv|seg|engine)\b')
     sys.exit(main())
