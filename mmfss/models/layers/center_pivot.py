@@ -76,8 +76,9 @@ def plane_matrix(weight: Tensor, size: tuple[int, int]) -> Tensor:
     tap = place.unsqueeze(0) - place.unsqueeze(1) + k // 2  # (P out, P in, 2)
     there = ((tap >= 0) & (tap < k)).all(2)
     index = (tap[..., 0] * k + tap[..., 1]).where(there, 0)
-    taps = weight.flatten(2)[..., index] * there  # (O, C, P out, P in)
-    return taps.permute(2, 0, 3, 1).flatten(2).flatten(0, 1)
+    taps = weight.permute(2, 3, 0, 1).flatten(0, 1).index_select(0, index.flatten())  # (P * P, O, C)
+    taps = taps.unflatten(0, index.shape) * there[..., None, None]  # (P out, P in, O, C)
+    return taps.transpose(1, 2).flatten(2).flatten(0, 1)
 
 
 class PivotBlock(nn.Sequential):
