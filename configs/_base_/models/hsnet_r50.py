@@ -1,5 +1,6 @@
-# HSNet on ResNet-50: torchvision's plain network (no deep stem, no dilation), its first ImageNet weights, frozen.
-pretrained_root = '{{$MMFSS_PRETRAINED:pretrained}}'
+# HSNet on ResNet-50: torchvision's plain network (7x7 stem, no dilation) with its first ImageNet weights, frozen.
+work_root = '{{$MMFSS_WORK_ROOT:work_dirs}}'  # --work-root
+pretrained_root = '{{$MMFSS_PRETRAINED:pretrained}}'  # where torchvision's files are, see docs/pretrained.md
 
 model = dict(
     type='FewShotSegmentor',

@@ -6,5 +6,8 @@ test_protocol = dict(
     geometry=dict(type='SquashResize', size=400, antialias=True),
     ground_truth='network',  # the query's mask is resized with the image, nearest
     support_ignore='background',  # 255 in a support counts as background
-    datasets=dict(COCO20iDataset=dict(requires=dict(scheme='fwb'), sampling=dict(order='class'))),
+    datasets=dict(
+        COCO20iDataset=dict(requires=dict(scheme='fwb'), sampling=dict(order='class')),
+        FSS1000Dataset=dict(sampling=dict(episodes=2400)),  # every test image once
+    ),
 )
