@@ -41,7 +41,7 @@ def convert_hsnet(state: Mapping[str, Tensor], dataset: str | None = None) -> tu
 
     Args:
         state (Mapping[str, Tensor]): The released state dict.
-        dataset (str, optional): 'pascal' or 'coco': the weights do not say.
+        dataset (str, optional): 'pascal', 'coco' or 'fss': the weights do not say.
 
     Returns:
         tuple[Variant, dict[str, Tensor]]: What it is, and its weights under the names used here.

@@ -1,11 +1,14 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """HSNet through the model tester, and against the released code."""
 
+from pathlib import Path
+
 import golden
 import pytest
 import torch
 import torch.nn.functional as F
 import toys
+from helpers import load_script
 from model_tester import ModelTester
 from torch import nn
 
@@ -17,6 +20,7 @@ from mmfss.models.layers.foreground_pivot import pivot_foreground
 from mmfss.models.layers.hypercorrelation import block_vectors, encode_blocks, hypercorrelation, unit_length
 from mmfss.models.layers.voting import vote
 
+REPO = Path(__file__).resolve().parents[2]
 # Three stages that halve their maps, and strides that leave support planes of 2x2 of images of 41 pixels.
 RESNET = dict(toys.RESNET, strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1))
 HSNET = dict(type='HSNetHead', strides=dict(layer4=(1, 1, 1), layer3=(2, 1, 1), layer2=(2, 2, 1)))
@@ -175,6 +179,21 @@ def test_released_weights_round_trip():
         convert_hsnet(state)
     with pytest.raises(ConversionError, match='unknown keys.*hpn_learner.more'):
         convert_hsnet(dict(state, **{'module.hpn_learner.more': torch.ones(1)}), 'pascal')
+
+
+def test_the_converter_on_rebuilt_released_weights(tmp_path, monkeypatch, capsys):
+    """The file as released: a bare state dict of a parallel run, the ImageNet classifier with it."""
+    released = golden.released_weights('hsnet_r50_pascal_1shot')
+    torch.save({f'module.{key}': value for key, value in released.items()}, tmp_path / 'best_model.pt')
+    path = REPO / 'tools/model_converters/hsnet2mmfss.py'
+    arguments = [str(path), str(tmp_path / 'best_model.pt'), str(tmp_path / 'ours.pth'), '--dataset', 'fss']
+    monkeypatch.setattr('sys.argv', arguments)
+    load_script(path).main()
+    assert 'configs/hsnet/r50_fss_1shot.py' in capsys.readouterr().out
+    ours = torch.load(tmp_path / 'ours.pth', weights_only=True)
+    _, expected = convert_hsnet(released, 'fss')
+    assert ours['state_dict'].keys() == expected.keys() and ours['meta']['dataset_meta']['shots'] == 1
+    assert all(torch.equal(ours['state_dict'][key], value) for key, value in expected.items())
 
 
 @pytest.mark.parametrize('case', golden.cases('hsnet'))
