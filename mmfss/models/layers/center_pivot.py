@@ -42,7 +42,7 @@ class CenterPivotConv4d(nn.Module):
     def _on_support(self, volume: Tensor) -> Tensor:
         B, C, ha, wa, hb, wb = volume.shape
         planes = volume.permute(0, 2, 3, 4, 5, 1)  # (B, ha, wa, hb, wb, C)
-        if self.stride == 1 and hb * wb <= _SMALL_PLANE and not exporting():
+        if not exporting() and self.stride == 1 and hb * wb <= _SMALL_PLANE:
             rows = planes.reshape(1, B * ha * wa, hb * wb * C)
             matrix = plane_matrix(self.support.weight, (hb, wb))
             found = products(rows, matrix.T.unsqueeze(0), self.support.bias.repeat(1, hb * wb))

@@ -45,11 +45,9 @@ def pivot_foreground(
     (B, hb, wb), (ha, wa), s = foreground.shape, queries[0].shape[-2:], conv.stride
     bias = conv.query.bias + conv.support.bias
     volume = bias.expand(B, ha, wa, -(-hb // s), -(-wb // s), -1).contiguous().permute(0, 5, 1, 2, 3, 4)
-    bounds = _bounds(foreground)
-    if bounds is not None:
-        numbers = vector_numbers(foreground)
-        _add_query_branch(volume, conv, queries, vectors, numbers, bounds)
-        _add_support_branch(volume, conv, queries, vectors, numbers, bounds)
+    bounds, numbers = _bounds(foreground), vector_numbers(foreground)
+    _add_query_branch(volume, conv, queries, vectors, numbers, bounds)
+    _add_support_branch(volume, conv, queries, vectors, numbers, bounds)
     return volume
 
 
@@ -58,8 +56,6 @@ def _add_query_branch(volume, conv, queries, vectors, numbers, bounds) -> None:
     s, k = conv.stride, conv.query.kernel_size[0]
     rows, columns = (_cells(b, s, 0, count) for b, count in zip(bounds, volume.shape[4:], strict=True))
     chosen = numbers[:, ::s, ::s][:, rows, columns]  # (B, p, q)
-    if not chosen.numel():
-        return
     found = [
         _positive(_rows_at(v, chosen.flatten(1)), query.flatten(2)) for query, v in zip(queries, vectors, strict=True)
     ]
@@ -85,18 +81,22 @@ def _add_support_branch(volume, conv, queries, vectors, numbers, bounds) -> None
         volume.flatten(2, 3)[:, :, part, rows, columns] += planes
 
 
-def _bounds(foreground: Tensor) -> tuple[tuple[int, int], tuple[int, int]] | None:
-    """First and last row and column with foreground in any support; None without any."""
+def _bounds(foreground: Tensor) -> tuple[tuple[int, int], tuple[int, int]]:
+    """First and last row and column with foreground in any support; the first ones without any."""
     if exporting():
         return tuple((0, side - 1) for side in foreground.shape[1:])
-    found = [foreground.any(0).any(dim).nonzero().flatten() for dim in (1, 0)]
-    return tuple((int(f[0]), int(f[-1])) for f in found) if len(found[0]) else None
+    found = [foreground.any(0).any(dim).nonzero().flatten().tolist() or [0] for dim in (1, 0)]
+    return tuple((places[0], places[-1]) for places in found)
 
 
 def _cells(bounds: tuple[int, int], stride: int, reach: int, count: int) -> slice:
-    """Output cells, of ``count``, whose window of ``reach`` around every ``stride``-th position meets the bounds."""
+    """Output cells, of ``count``, whose window of ``reach`` around every ``stride``-th position meets the bounds.
+
+    One at least, so that every weight gets a gradient, be it 0: data-parallel training waits for all of them.
+    """
     low, high = bounds
-    return slice(max(0, -((reach - low) // stride)), min(count, (high + reach) // stride + 1))
+    start = min(max(0, -((reach - low) // stride)), count - 1)
+    return slice(start, max(start + 1, min(count, (high + reach) // stride + 1)))
 
 
 def _parts(maps: Tensor, per_position: int) -> list[slice]:
