@@ -11,6 +11,7 @@ from mmfss.structures import STAGES, BackboneFeatures
 
 from ..layers import foreground, resize
 from ..layers.center_pivot import PivotBlock, from_query_planes, to_query_planes
+from ..layers.exporting import exporting
 from ..layers.foreground_pivot import pivot_foreground
 from ..layers.hypercorrelation import encode_blocks, unit_length
 from .voting_head import VotingHead
@@ -141,7 +142,7 @@ def _at_query_size(volume: Tensor, other: Tensor) -> Tensor:
         ValueError: When they do not.
     """
     sizes = [tuple(v.shape[4:]) for v in (volume, other)]
-    if any(a != b and 1 not in (a, b) for a, b in zip(*sizes, strict=True)):
+    if not exporting() and any(a != b and 1 not in (a, b) for a, b in zip(*sizes, strict=True)):
         raise ValueError(
             f'HSNetHead: the encoders leave support planes of {sizes[0]} and {sizes[1]} positions, which cannot be '
             'added; choose `strides` that bring all stages of this backbone to one size'

@@ -113,13 +113,13 @@ class VolumeNorm(nn.GroupNorm):
     """
 
     def forward(self, volume: Tensor) -> Tensor:
-        rows = volume.permute(0, 2, 3, 4, 5, 1)  # (B, ha, wa, hb, wb, C)
-        sums = torch.stack([rows.sum((1, 2, 3, 4)), rows.square().sum((1, 2, 3, 4))]).double()  # (2, B, C)
-        count = rows[0, ..., 0].numel() * volume.shape[1] // self.num_groups
-        mean, square = sums.unflatten(2, (self.num_groups, -1)).sum(3) / count  # (B, groups)
-        spread = (square - mean * mean + self.eps).sqrt()
-        mean, spread = (t.repeat_interleave(volume.shape[1] // self.num_groups, 1) for t in (mean, spread))  # (B, C)
-        scale = self.weight / spread
-        shift = (self.bias - mean * scale).to(volume.dtype)
-        one = (slice(None), None, None, None, None)
-        return torch.addcmul(shift[one], rows, scale.to(volume.dtype)[one]).permute(0, 5, 1, 2, 3, 4)
+        B, C = volume.shape[:2]
+        rows = volume.permute(0, 2, 3, 4, 5, 1).reshape(B, -1, C)  # (B, positions, C)
+        full = rows.float()  # sums of half precision would be rounded, and then subtracted
+        sums = torch.stack([full.sum(1), full.square().sum(1)]).double()  # (2, B, C)
+        of_groups = sums.unflatten(2, (self.num_groups, -1)).sum(3) / (rows.shape[1] * C // self.num_groups)
+        mean, square = of_groups.repeat_interleave(C // self.num_groups, dim=2)  # (B, C) each
+        scale = self.weight / (square - mean * mean + self.eps).sqrt()
+        shift = self.bias - mean * scale
+        normed = torch.addcmul(shift.to(rows.dtype).unsqueeze(1), rows, scale.to(rows.dtype).unsqueeze(1))
+        return normed.view(B, *volume.shape[2:], C).permute(0, 5, 1, 2, 3, 4)
