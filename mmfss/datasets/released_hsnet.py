@@ -19,7 +19,7 @@ class ReleasedHsnetProtocol(HsnetProtocol):
 
     The released test has no loader workers, so its draws follow from the lists alone. Each is the first element of a
     permutation: of the class's images as they are listed, drawn again where it is the query; with ``order='class'``
-    first of the novel classes, then of the query's images.
+    first of the novel classes, then of the query's images. A class that is never drawn counts as IoU 0.
 
     Args:
         pairs (str, optional): The authors' list of (image, class) pairs, ``NAME__NUMBER`` a line with classes counted
@@ -27,6 +27,8 @@ class ReleasedHsnetProtocol(HsnetProtocol):
             are nearly the same.
         **kwargs: See :class:`HsnetProtocol`.
     """
+
+    missing_classes_as_zero = True
 
     def __init__(self, *, pairs: str | None = None, **kwargs) -> None:
         super().__init__(**kwargs)

@@ -123,6 +123,32 @@ def shot_by_shot(inputs):
     return zip(inputs['support'].split(1, dim=1), inputs['support_mask'].split(1, dim=1), strict=True)
 
 
+@torch.no_grad()
+def test_pairs_in_a_batch_are_the_pairs_one_by_one():
+    """As a GPU has them, whose foregrounds share a bounding box."""
+    model = toys.build(dict(type='FewShotSegmentor', backbone=RESNET, decode_head=HSNET))
+    inputs = toys.episodes(4)
+    inputs['support_mask'][0] = 0
+    bank = model.encode_support(inputs['support'], inputs['support_mask']).part('meta')
+    features = model.encode_query(model.extract_feat(inputs['query'])).heads['meta']
+    head = model.decode_head
+    together = head.segment_pairs(features, {name: t[:, 0] for name, t in bank.tensors.items()})
+    assert torch.allclose(together, head.compare(features, bank)['shot_logits'][:, 0], atol=1e-5)
+
+
+@torch.no_grad()
+def test_bfloat16_at_inference_correlates_in_it(monkeypatch):
+    monkeypatch.setattr('mmfss.utils.precision.fast_bfloat16', lambda device: True)
+    model = toys.build(dict(type='FewShotSegmentor', backbone=RESNET, decode_head=HSNET))
+    inputs = toys.episodes(2)
+    exact = model(inputs, mode='tensor')['final']
+    model.precision = 'bfloat16'
+    bank = model.encode_support(inputs['support'], inputs['support_mask']).part('meta')
+    assert bank['layer3_vectors_0'].dtype == torch.bfloat16
+    rounded = model(inputs, mode='tensor')['final']
+    assert rounded.dtype == torch.float32 and 0 < (rounded - exact).norm() < 0.05 * exact.norm()
+
+
 def test_void_is_background_in_the_loss_or_left_out():
     config = dict(type='FewShotSegmentor', backbone=RESNET, decode_head=HSNET)
     inputs, queries = toys.episodes(2), toys.samples(2, (41, 41))
