@@ -17,7 +17,7 @@ from mmfss.registry import DATASETS, TASK_UTILS
 from .episodes import Episode, check_episodes, check_images, episodes_hash, read_episodes
 from .few_shot_dataset import FewShotSegDataset
 from .pipelines import annotation_kind, build_transforms, with_weak_annotation
-from .sampling import ImageSampler, training_sampler
+from .sampling import ImageSampler, check_draws, training_sampler
 from .support_control import wrong_supports
 from .transforms.loading import CorruptFileError
 
@@ -83,14 +83,7 @@ class EpisodicDataset(Dataset):
             raise ValueError(
                 '`support_control` is a control of evaluation: give a `protocol` or an `episodes_file` too.'
             )
-        for name, given in (('class_power', class_power is not None), ('every_pair', every_pair)):
-            if given and (protocol is not None or episodes_file is not None):
-                raise ValueError(
-                    f'`{name}` is about training: an evaluation has a `protocol` or an '
-                    '`episodes_file` that says which class is drawn.'
-                )
-        if class_power is not None and every_pair:
-            raise ValueError('`class_power` draws a class first, `every_pair` takes all in turn: give one of them.')
+        check_draws(class_power, every_pair, training=protocol is None and episodes_file is None)
         if isinstance(dataset, dict):
             dataset = DATASETS.build({**dataset, 'lazy_init': True})
         if not isinstance(dataset, FewShotSegDataset):

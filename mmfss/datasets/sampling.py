@@ -142,3 +142,19 @@ def training_sampler(
     if every_pair:
         return PairSampler(data, shots)
     return ImageSampler(data, shots) if class_power is None else ClassSampler(data, shots, class_power)
+
+
+def check_draws(class_power: float | None, every_pair: bool, *, training: bool) -> None:
+    """Refuse arguments of an EpisodicDataset that contradict each other.
+
+    Raises:
+        ValueError: When both say how training draws, or either does in an evaluation.
+    """
+    for name, given in (('class_power', class_power is not None), ('every_pair', every_pair)):
+        if given and not training:
+            raise ValueError(
+                f'`{name}` is about training: an evaluation has a `protocol` or an '
+                '`episodes_file` that says which class is drawn.'
+            )
+    if class_power is not None and every_pair:
+        raise ValueError('`class_power` draws a class first, `every_pair` takes all in turn: give one of them.')
