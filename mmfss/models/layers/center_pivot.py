@@ -31,7 +31,7 @@ class CenterPivotConv4d(nn.Module):
         super().__init__()
         self.query = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
         self.support = nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2)
-        self.stride, self.out_channels = stride, out_channels
+        self.stride = stride
 
     def forward(self, volume: Tensor) -> Tensor:
         """(B, C, ha, wa, hb, wb) -> (B, O, ha, wa, ceil(hb / s), ceil(wb / s)), channels last in memory."""

@@ -70,11 +70,10 @@ def _add_support_branch(volume, conv, queries, vectors, numbers, bounds) -> None
     rows, columns = (_cells(b, s, k // 2, count) for b, count in zip(bounds, volume.shape[4:], strict=True))
     window = [slice(cells.start * s, (cells.stop - 1) * s + k) for cells in (rows, columns)]
     chosen = F.pad(numbers, (k // 2,) * 4)[:, window[0], window[1]]  # (B, m, n)
-    columns_at = [_rows_at(v, chosen.flatten(1)).transpose(1, 2) for v in vectors]  # (B, C, m*n)
+    kept = [_rows_at(v, chosen.flatten(1)).transpose(1, 2) for v in vectors]  # (B, C, m*n)
     maps = [query.flatten(2).transpose(1, 2) for query in queries]  # (B, ha*wa, C)
-    per_position = chosen.numel() * len(vectors)
-    for part in _parts(maps[0], per_position):
-        found = [_positive(q[:, part], v) for q, v in zip(maps, columns_at, strict=True)]
+    for part in _parts(maps[0], chosen.numel() * len(vectors)):
+        found = [_positive(q[:, part], v) for q, v in zip(maps, kept, strict=True)]
         planes = torch.stack(found, dim=-1).flatten(0, 1).unflatten(1, chosen.shape[1:])  # (B*n, m, n, L)
         planes = F.conv2d(planes.permute(0, 3, 1, 2), conv.support.weight, stride=s)  # (B*n, O, p, q)
         planes = planes.unflatten(0, (volume.shape[0], -1)).transpose(1, 2)  # (B, O, n, p, q)
