@@ -1,9 +1,9 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
+from .checkouts import check_checkout
 from .field import agreement, line_up, peer_of
 from .measuring import MEASURES, describe, measure_calls, measure_evaluation, measure_parts
 from .models import PRECISIONS, Setup, config_shots
 from .plain import PLAIN_FILE
-from .released_msanet import check_checkout
 from .report import add_ratios, commit, machine, table
 from .timing import matrix_product_speed
 

@@ -9,6 +9,7 @@ from mmfss.utils.plain_errors import StopError
 from .competitors import Competitor, Own
 from .models import Setup, build_model, set_precision, without_cache
 from .plain import PlainMSANet, can_be_plain
+from .released_hsnet import ReleasedHSNet
 from .released_msanet import ReleasedMSANet
 from .timing import Run
 
@@ -34,7 +35,8 @@ def line_up(setup: Setup, only: str | None = None) -> list[Competitor]:
             one = set_precision(without_cache(copy.deepcopy(model)), precision)
             found.append(Own(own_name(precision), one, setup, precision))
     if setup.reference and only in (None, 'released'):
-        found.append(ReleasedMSANet(setup.reference, model, setup))
+        kind = ReleasedHSNet if type(model.decode_head).__name__ == 'HSNetHead' else ReleasedMSANet
+        found.append(kind(setup.reference, model, setup))
     elif setup.plain and not setup.reference and can_be_plain(model) and only in (None, 'plain'):
         found.append(PlainMSANet(setup.plain, model, setup))
     return found

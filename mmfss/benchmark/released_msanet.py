@@ -25,26 +25,15 @@ from mmfss.conversion.variant import RELEASED_DATASETS
 from mmfss.models.layers.norms import eval_norms
 from mmfss.utils.wording import listed
 
+from .checkouts import check_checkout
 from .competitors import Inputs, Peer
 from .episodes import samples
 from .models import Setup
 from .parts import Parts, modules
 
-_FILE = Path('model', 'MSANet.py')
+REPOSITORY = 'AIVResearch/MSANet'
 _OWN_ROOMS = ('model', 'util')  # its top-level packages, names that others use too
 _DEPTHS = {6: 50, 23: 101}  # blocks of layer3
-
-
-def check_checkout(folder: str | Path) -> None:
-    """Refuse, before long work, what is no MSANet checkout.
-
-    Raises:
-        FileNotFoundError: When the folder or its model is missing.
-    """
-    if not Path(folder, _FILE).is_file():
-        raise FileNotFoundError(
-            f'--reference {folder} is no checkout of AIVResearch/MSANet: there is no file {Path(folder, _FILE)}'
-        )
 
 
 class ReleasedMSANet(Peer):
@@ -61,7 +50,7 @@ class ReleasedMSANet(Peer):
     """
 
     def __init__(self, folder: str | Path, own: nn.Module, setup: Setup):
-        check_checkout(folder)
+        check_checkout(folder, REPOSITORY)
         options = _options(own, setup)
         self.base_classes = own.base_head.num_classes - 1
         with _its_modules(Path(folder)) as module, _without_weight_files():

@@ -7,6 +7,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
+from mmfss.datasets import FolderFewShotDataset
 from mmfss.registry import DATASETS, MODELS
 from mmfss.utils.checkpoint_files import CheckpointFileError
 from mmfss.utils.checkpoint_meta import base_class_names
@@ -113,6 +114,9 @@ def checkpoint_meta(variant: Variant, fold: int | None) -> dict:
     """
     init_default_scope('mmfss')
     base, kind = variant.released.base_learner, RELEASED_DATASETS[variant.dataset][1]
+    model = dict(classes=('background', 'foreground'), palette=[[0, 0, 0], [220, 20, 60]], shots=variant.shots)
+    if issubclass(DATASETS.get(kind), FolderFewShotDataset):  # its classes stand in files of the user
+        return dict(dataset_meta=model)
     info = DATASETS.build(dict(type=kind, fold=fold or 0, lazy_init=True, labels='base' if base else None)).metainfo
     meta = dict(class_names=info['class_names'])
     if fold is not None:
@@ -121,5 +125,4 @@ def checkpoint_meta(variant: Variant, fold: int | None) -> dict:
         if fold is not None:
             meta.update({key: info[key] for key in ('classes', 'palette')})
         return dict(dataset_meta=meta, fold=fold, base_class_names=base_class_names(meta))
-    meta.update(classes=('background', 'foreground'), palette=[[0, 0, 0], [220, 20, 60]], shots=variant.shots)
-    return dict(dataset_meta=meta)
+    return dict(dataset_meta={**meta, **model})

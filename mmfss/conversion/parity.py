@@ -49,7 +49,7 @@ class Case:
         name (str): ``[METHOD_]BACKBONE_DATA_Kshot[_anything]``; without a method it is MSANet.
         folder (Path): Where its files are.
         method (str): Key of METHODS, as the name says.
-        dataset (str): 'pascal' or 'coco'.
+        dataset (str): 'pascal', 'coco' or 'fss'.
     """
 
     name: str

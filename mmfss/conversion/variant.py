@@ -11,9 +11,13 @@ from torch import Tensor
 from .methods import METHODS, ReleasedMethod
 from .names import ConversionError
 
-BACKBONES = dict(vgg16='VGG16-BN', r50='ResNet-50', r101='ResNet-101')
+BACKBONES = dict(vgg16='VGG16', r50='ResNet-50', r101='ResNet-101')
 # Data set -> its name, its class here, outputs of the base learner (background and base classes).
-RELEASED_DATASETS = dict(pascal=('PASCAL-5i', 'Pascal5iDataset', 16), coco=('COCO-20i', 'COCO20iDataset', 61))
+RELEASED_DATASETS = dict(
+    pascal=('PASCAL-5i', 'Pascal5iDataset', 16),
+    coco=('COCO-20i', 'COCO20iDataset', 61),
+    fss=('FSS-1000', 'FSS1000Dataset', 521),
+)
 _LAYER3_BLOCKS = {6: 'r50', 23: 'r101'}
 
 

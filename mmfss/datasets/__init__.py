@@ -20,6 +20,7 @@ from .protocols import (
     HsnetProtocol,
     PfenetProtocol,
 )
+from .released_hsnet import ReleasedHsnetProtocol
 from .revisiting import RevisitSampler
 from .shapes import ShapesDataset
 from .stored_episodes import StoredEpisodes
@@ -43,6 +44,7 @@ __all__ = [
     'MappedFewShotDataset',
     'Pascal5iDataset',
     'PfenetProtocol',
+    'ReleasedHsnetProtocol',
     'RevisitSampler',
     'ShapesDataset',
     'StoredEpisodes',

@@ -17,7 +17,7 @@ from mmfss.registry import DATASETS, TASK_UTILS
 from .episodes import Episode, check_episodes, check_images, episodes_hash, read_episodes
 from .few_shot_dataset import FewShotSegDataset
 from .pipelines import annotation_kind, build_transforms, with_weak_annotation
-from .sampling import ImageSampler, training_sampler
+from .sampling import ImageSampler, check_draws, training_sampler
 from .support_control import wrong_supports
 from .transforms.loading import CorruptFileError
 
@@ -52,6 +52,8 @@ class EpisodicDataset(Dataset):
         class_power (float, optional): Training draws a class of n candidates with probability
             n**class_power: 0 all equally often, 1 as often as it has images. For data where a few
             classes hold most images. None: every image once an epoch, as published methods do.
+        every_pair (bool): Training takes every pair of a class and one of its candidates as class and
+            query once an epoch, as HSNet does on PASCAL-5i. Defaults to False.
         lazy_init (bool): Whether to wait with reading lists until the first use.
 
     Raises:
@@ -70,6 +72,7 @@ class EpisodicDataset(Dataset):
         episodes_file: str | None = None,
         support_annotation: str | dict | None = None,
         class_power: float | None = None,
+        every_pair: bool = False,
         lazy_init: bool = False,
     ) -> None:
         if not isinstance(shots, int) or shots < 1:
@@ -80,11 +83,7 @@ class EpisodicDataset(Dataset):
             raise ValueError(
                 '`support_control` is a control of evaluation: give a `protocol` or an `episodes_file` too.'
             )
-        if class_power is not None and (protocol is not None or episodes_file is not None):
-            raise ValueError(
-                '`class_power` is about training: an evaluation has a `protocol` or an '
-                '`episodes_file` that says which class is drawn.'
-            )
+        check_draws(class_power, every_pair, training=protocol is None and episodes_file is None)
         if isinstance(dataset, dict):
             dataset = DATASETS.build({**dataset, 'lazy_init': True})
         if not isinstance(dataset, FewShotSegDataset):
@@ -99,7 +98,7 @@ class EpisodicDataset(Dataset):
         self.protocol = TASK_UTILS.build(protocol) if isinstance(protocol, dict) else protocol
         self.support_control = support_control
         self.episodes_file = episodes_file
-        self.class_power = class_power
+        self.class_power, self.every_pair = class_power, every_pair
         self.episodes: list[Episode] = []
         self._told_empty = False
         self._ready = False
@@ -126,7 +125,7 @@ class EpisodicDataset(Dataset):
         self._ready = True
 
     def _prepare_training(self) -> None:
-        self._sampler = training_sampler(self.dataset, self.shots, self.class_power)
+        self._sampler = training_sampler(self.dataset, self.shots, self.class_power, self.every_pair)
         self._eval_class_ids = self._sampler.class_ids
         self._header = dict(protocol=None, missing_classes_as_zero=False)
 

@@ -111,6 +111,50 @@ class ClassSampler(ImageSampler):
         return class_id, np.random.choice(self._candidates[class_id])
 
 
-def training_sampler(data: FewShotSegDataset, shots: int, class_power: float | None = None) -> ImageSampler:
+class PairSampler(ImageSampler):
+    """Every pair of a class and one of its candidates once an epoch, as HSNet and its followers train on PASCAL-5i.
+
+    Args:
+        data (FewShotSegDataset): Its lists are read already.
+        shots (int): K.
+    """
+
+    def __init__(self, data: FewShotSegDataset, shots: int) -> None:
+        super().__init__(data, shots)
+        self._pairs = sorted((int(i), c) for c, found in self._candidates.items() for i in found)
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def query_pairs(self) -> set[tuple[int, int]]:
+        """See :class:`ImageSampler`: the candidates of each class, as for supports."""
+        return self.support_pairs()
+
+    def _class_and_query(self, index: int) -> tuple[int, int]:
+        query, class_id = self._pairs[index]
+        return class_id, query
+
+
+def training_sampler(
+    data: FewShotSegDataset, shots: int, class_power: float | None = None, every_pair: bool = False
+) -> ImageSampler:
     """The sampler that the arguments of an EpisodicDataset name."""
+    if every_pair:
+        return PairSampler(data, shots)
     return ImageSampler(data, shots) if class_power is None else ClassSampler(data, shots, class_power)
+
+
+def check_draws(class_power: float | None, every_pair: bool, *, training: bool) -> None:
+    """Refuse arguments of an EpisodicDataset that contradict each other.
+
+    Raises:
+        ValueError: When both say how training draws, or either does in an evaluation.
+    """
+    for name, given in (('class_power', class_power is not None), ('every_pair', every_pair)):
+        if given and not training:
+            raise ValueError(
+                f'`{name}` is about training: an evaluation has a `protocol` or an '
+                '`episodes_file` that says which class is drawn.'
+            )
+    if class_power is not None and every_pair:
+        raise ValueError('`class_power` draws a class first, `every_pair` takes all in turn: give one of them.')

@@ -2,7 +2,7 @@
 from mmfss.structures import BackboneFeatures
 
 from . import decode_heads
-from .backbones import BlockFeatureBackbone, BlockResNet, BlockVGG
+from .backbones import BlockFeatureBackbone, BlockPlainVGG, BlockResNet, BlockVGG
 from .data_preprocessor import EpisodeDataPreProcessor
 from .decode_heads import *  # noqa: F403, every head of the folder
 from .losses import WeightedCrossEntropyLoss
@@ -12,6 +12,7 @@ __all__ = [
     'BackboneFeatures',
     'BaseLearnerEnsemble',
     'BlockFeatureBackbone',
+    'BlockPlainVGG',
     'BlockResNet',
     'BlockVGG',
     'EpisodeDataPreProcessor',

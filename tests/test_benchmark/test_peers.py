@@ -10,8 +10,10 @@ import toys
 from plain_msanet import PlainMSANet
 
 from mmfss.benchmark import Setup
+from mmfss.benchmark.checkouts import check_checkout
 from mmfss.benchmark.models import build_model
-from mmfss.benchmark.released_msanet import ReleasedMSANet, check_checkout
+from mmfss.benchmark.released_hsnet import ReleasedHSNet
+from mmfss.benchmark.released_msanet import ReleasedMSANet
 from mmfss.conversion.parity import undropped
 
 DEEP = dict(toys.RESNET, depth=50, deep_stem=True, base_channels=4)
@@ -116,3 +118,48 @@ def test_models_that_the_released_code_does_not_have_are_refused(checkout):
 def test_a_folder_that_is_no_checkout_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match='model/MSANet.py'):
         check_checkout(tmp_path)
+
+
+# Laid out as the released file, with a learner of one conv.
+RELEASED_HSNET = """
+import torch
+from torch import nn
+from torchvision.models import resnet
+class Correlation:
+    pass
+class Learner(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.decoder2 = nn.Sequential(nn.Conv2d(64, 64, 3), nn.ReLU(), nn.Conv2d(64, 2, 3))
+class HypercorrSqueezeNetwork(nn.Module):
+    def __init__(self, backbone, use_original_imgsize):
+        super().__init__()
+        self.backbone, self.hpn_learner = getattr(resnet, backbone)(pretrained=True), Learner()
+    def forward(self, query_img, support_img, support_mask):
+        return torch.stack([support_mask * query_img[:, 0], 0.5 - support_mask], 1)
+    def compute_objective(self, logits, labels):
+        return nn.functional.cross_entropy(logits, labels.long())
+    def train_mode(self):
+        self.train().backbone.eval()
+"""
+
+
+def test_a_checkout_of_hsnet_gets_our_weights(tmp_path):
+    (tmp_path / 'model').mkdir()
+    (tmp_path / 'model' / 'hsnet.py').write_text(RELEASED_HSNET)
+    setup = Setup('configs/hsnet/r50_pascal_1shot.py', size=41, shots=2)
+    model = build_model(setup)
+    path = list(sys.path)
+    released = ReleasedHSNet(tmp_path, model, setup)
+    assert sys.path == path and 'model.hsnet' not in sys.modules
+    assert released.model.backbone.conv1.weight.equal(model.backbone.conv1.weight)
+    assert released.model.hpn_learner.decoder2[2].bias.equal(model.decode_head.classify[2].bias)
+    inputs = setup.episode(0)
+    assert released.scores(inputs)['final'].shape == (1, 2, 41, 41) and released.losses(inputs).isfinite()
+    released.train(True)
+    assert released.model.hpn_learner.training and not released.model.backbone.training
+    with pytest.raises(FileNotFoundError, match='no checkout of AIVResearch/MSANet: there is no file model/MSANet.py'):
+        check_checkout(tmp_path, 'AIVResearch/MSANet')
+    other = Setup('tests/configs/tiny_1shot.py', size=41)
+    with pytest.raises(ValueError, match='tiny_1shot.py .*VGG16, ResNet-50 or ResNet-101'):
+        ReleasedHSNet(tmp_path, build_model(other), other)

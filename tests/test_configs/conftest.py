@@ -11,7 +11,7 @@ def roots(tmp_path_factory) -> dict:
     lists.mkdir(parents=True)
     for split, classes in (('train', (6, 7)), ('val', (1, 2))):
         names = write_images(voc / 'JPEGImages', voc / 'SegmentationClassAug', classes)
-        for name in (split, 'train_5953') if split == 'train' else (split,):  # the lite configs read train.txt
+        for name in ('train', 'train_5953', 'trainaug') if split == 'train' else ('val',):
             (lists / f'{name}.txt').write_text('\n'.join(names) + '\n')
     for split, classes in (('train2014', (2, 3)), ('val2014', (1, 5))):
         write_images(coco / split, coco / 'annotations' / split, classes)

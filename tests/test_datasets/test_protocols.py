@@ -13,6 +13,7 @@ from mmfss.datasets import (
     HdmnetProtocol,
     HsnetProtocol,
     PfenetProtocol,
+    ReleasedHsnetProtocol,
     episodes_hash,
     read_episodes,
     write_episodes,
@@ -20,7 +21,7 @@ from mmfss.datasets import (
 from mmfss.datasets.protocols import AllBut, KeyedRandom
 from mmfss.registry import DATASETS, TASK_UTILS
 
-ALL = [BamProtocol, PfenetProtocol, HdmnetProtocol, HsnetProtocol, BalancedProtocol]
+ALL = [BamProtocol, PfenetProtocol, HdmnetProtocol, HsnetProtocol, ReleasedHsnetProtocol, BalancedProtocol]
 
 
 @pytest.fixture(scope='module')
@@ -107,6 +108,51 @@ def test_hsnet_repeats_supports_and_counts_pairs(data):
     assert all(70 < n < 130 for n in Counter(e.class_name for e in by_class).values())
     with pytest.raises(ValueError, match='order'):
         HsnetProtocol(order='random')
+
+
+def released_draws(pairs, order, episodes, shots):
+    """The released samplers' draws, from NumPy's global state."""
+    np.random.seed(0)
+    lists = {c: [name for name, own in pairs if own == c] for c in sorted({c for _, c in pairs})}
+    for i in range(episodes):
+        if order == 'list':
+            query, c = pairs[i % len(pairs)]
+        else:
+            c = np.random.choice(list(lists), 1, replace=False)[0]
+            query = np.random.choice(lists[c], 1, replace=False)[0]
+        supports = []
+        while len(supports) < shots:
+            name = np.random.choice(lists[c], 1, replace=False)[0]
+            supports += [name] if name != query else []
+        yield query, c, tuple(supports)
+
+
+@pytest.mark.parametrize('order', ['list', 'class'])
+def test_released_hsnet_draws(data, order, tmp_path):
+    pairs = [(f'{n}', c) for c in (6, 9, 10) for n in ('val_06_1', 'val_07_0', 'val_07_2', 'val_10_1')]
+    (tmp_path / 'fold1.txt').write_text(''.join(f'{name}__{c:02d}\n' for name, c in pairs))
+    own = sorted((n, c) for c in data.phase_class_ids for n in images_of(data, data.class_names[c]))
+    for listed, expected in ((str(tmp_path / 'fold{fold}.txt'), pairs), (None, own)):
+        found = ReleasedHsnetProtocol(pairs=listed, order=order, episodes=40).sample(data, 3)
+        drawn = [(e.query, data.class_names.index(e.class_name), e.supports) for e in found]
+        assert drawn == list(released_draws(expected, order, 40, 3))
+
+
+@pytest.mark.parametrize(
+    'lines, message',
+    [
+        (None, 'There is no list of pairs'),
+        ('a__06 b__06 c__11', 'c__11.*class of this fold'),
+        ('a__06 b', "'b' is no NAME__NUMBER"),
+        ('a__06 b__06 c__07', 'class 7 has one image'),
+        ('', 'is empty'),
+    ],
+)
+def test_released_lists_that_are_none(data, tmp_path, lines, message):
+    if lines is not None:
+        (tmp_path / 'list.txt').write_text('\n'.join(lines.split()))
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        ReleasedHsnetProtocol(pairs=str(tmp_path / 'list.txt')).sample(data, 1)
 
 
 def test_min_images_restricts_the_classes(tmp_path, logged):

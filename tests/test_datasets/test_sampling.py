@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from helpers import pascal
 
-from mmfss.datasets.sampling import ClassSampler, ImageSampler, training_sampler
+from mmfss.datasets import EpisodicDataset
+from mmfss.datasets.sampling import ClassSampler, ImageSampler, PairSampler, training_sampler
 from mmfss.registry import DATASETS
 
 
@@ -17,6 +18,17 @@ def data(voc):
 def test_the_argument_names_the_sampler(data):
     assert type(training_sampler(data, 1)) is ImageSampler
     assert type(training_sampler(data, 1, class_power=0.0)) is ClassSampler
+    assert type(training_sampler(data, 1, every_pair=True)) is PairSampler
+    with pytest.raises(ValueError, match='give one of them'):
+        EpisodicDataset(data, class_power=0.0, every_pair=True)
+
+
+def test_every_pair_once(data):
+    sampler = training_sampler(data, 2, every_pair=True)
+    drawn = [sampler.draw(i) for i in range(len(sampler))]
+    assert {(query, class_id) for class_id, query, _ in drawn} == sampler.query_pairs() == sampler.support_pairs()
+    assert len(drawn) == len(sampler) == len(sampler.query_pairs())
+    assert all(query not in supports and len(set(supports)) == 2 for _, query, supports in drawn)
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,21 @@ def test_squash_resize():
     assert out['restore_shape'] == out['ori_shape'] == (30, 50)
 
 
+@pytest.mark.parametrize('kind', [np.uint8, np.float32])
+def test_squash_resize_as_published(kind):
+    """Pillow's bilinear, which averages where it shrinks; labels by floor(i * old / new)."""
+    source = results(90, 50)
+    source['img'] = source['img'].astype(kind)
+    source['gt_seg_map'] = np.arange(90 * 50).reshape(90, 50).astype(np.uint8)
+    expected = source['img'].astype(np.uint8), source['gt_seg_map'].copy()
+    out = SquashResize(size=40, antialias=True)(source)
+    pillow = np.asarray(Image.fromarray(expected[0]).resize((40, 40), Image.BILINEAR)).astype(float)
+    assert np.abs(out['img'] - pillow).max() <= (0 if kind == np.uint8 else 2.5)
+    rows, columns = np.arange(40) * 90 // 40, np.arange(40) * 50 // 40
+    assert (out['gt_seg_map'] == expected[1][rows][:, columns]).all()
+    assert out['img'].shape == (40, 40, 3) and out['scale_factor'] == (0.8, 40 / 90)
+
+
 def test_random_scale_stays_in_range():
     np.random.seed(0)
     sizes = {RandomScale(ratio_range=(0.5, 2.0))(results(100, 60))['img'].shape[:2] for _ in range(50)}

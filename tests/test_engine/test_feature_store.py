@@ -118,6 +118,24 @@ def test_losses_and_gradients_are_those_on_the_same_views(tmp_path, few, config,
         assert (own - theirs).norm() <= 10 * tolerance * theirs.norm()
 
 
+def test_without_augmentation_a_store_is_the_images_themselves(tmp_path, few):
+    """HSNet augments nothing: one view, and the loss of an episode from the store is that of its images."""
+    head = dict(type='HSNetHead', strides=dict(layer4=(1, 1, 1), layer3=(1, 1, 1), layer2=(1, 1, 1)))
+    model = build(dict(PFENET, decode_head=head)).train()
+    steps = [IMAGE, LABELS, dict(type='SquashResize', size=41, antialias=True), PACK]
+    plain = dict(query_pipeline=steps, support_pipeline=steps)
+    views, file = open_store(tmp_path, few, model, plain, views=1, dtype='float32')
+    stored = StoredEpisodes(views, file, model.query_stages(), model.support_stages())
+    images = EpisodicDataset(few, **plain)
+    for index in range(4):
+        losses = []
+        for data, collate in ((stored, stored.collate), (images, pseudo_collate)):
+            np.random.seed(index)
+            batch = model.data_preprocessor(collate([data[index]]), training=True)
+            losses.append(model(**batch, mode='loss')['loss_final'])
+        assert torch.allclose(*losses, atol=1e-5)
+
+
 def test_made_once_and_resumed(tmp_path, few, monkeypatch, logged):
     model, seen = build(BAM), []
     get = FixedViews.__getitem__

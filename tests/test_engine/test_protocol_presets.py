@@ -124,7 +124,7 @@ def test_what_belongs_to_the_data_and_the_question_stays():
     apply_protocol(cfg, 'hsnet')
     dataset = cfg.test_dataloader.dataset
     assert (dataset.shots, dataset.support_annotation, dataset.protocol.min_images) == (5, 'box', 14)
-    assert dataset.support_pipeline[2] == dict(type='SquashResize', size=257)
+    assert dataset.support_pipeline[2] == dict(type='SquashResize', size=257, antialias=True)
     cfg = Config.fromfile(DATA / 'pascal5i_lite_episodes.py')
     cfg.test_dataloader.dataset.support_pipeline.insert(2, dict(type='WeakAnnotation', kind='point'))
     cfg.test_dataloader.dataset.query_pipeline[0].backend_args = dict(backend='local')

@@ -11,6 +11,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 from mmseg.datasets.transforms import Resize
+from PIL import Image
 
 from mmfss.registry import TRANSFORMS
 
@@ -65,20 +66,32 @@ class ResizeLongSide(BaseTransform):
 class SquashResize(Resize):
     """Test geometry of the HSNet family: any aspect becomes a square of side ``size``.
 
-    ``restore_shape`` is the original shape.
+    ``restore_shape`` is the original shape. Label maps are resized nearest, pixel i from floor(i * old / new).
 
     Args:
         size (int): Side of the square in pixels.
+        antialias (bool): Resize images as Pillow does, which averages where it shrinks, as the published data code.
+            False samples four pixels, as OpenCV does. Defaults to False.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, antialias: bool = False) -> None:
         super().__init__(scale=(size, size))
+        self.antialias = antialias
 
     def transform(self, results: dict) -> dict:
         h, w = results['img'].shape[:2]
         results = super().transform(results)
         results['restore_shape'] = (h, w)
         return results
+
+    def _resize_img(self, results: dict) -> None:
+        if not self.antialias:
+            super()._resize_img(results)
+            return
+        (h, w), (new_w, new_h) = results['img'].shape[:2], self.scale
+        channels = [Image.fromarray(np.ascontiguousarray(c)) for c in results['img'].transpose(2, 0, 1)]
+        image = np.stack([np.asarray(c.resize(self.scale, Image.BILINEAR)) for c in channels], axis=2)
+        results.update(img=image, img_shape=(new_h, new_w), scale_factor=(new_w / w, new_h / h), keep_ratio=False)
 
 
 @TRANSFORMS.register_module()

@@ -51,16 +51,22 @@ def chunked_correlation(
 def products(rows: Tensor, vectors: Tensor, offset: Tensor | None = None) -> Tensor:
     """Dot products of rows (B, n, C) and vectors (B, C, M), plus ``offset`` (B, M): (B, n, M).
 
-    On a CPU a 1x1 convolution computes them: torch's matrix product in float32 is MKL's, which leaves half of an AMD
-    processor unused (2.2 times as long); oneDNN's convolution does not.
+    On a CPU a convolution computes them: torch's matrix product in float32 is MKL's, which leaves half of an AMD
+    processor unused (2.2 times as long); oneDNN's convolution does not. With one thread torch leaves 1x1 convolutions
+    to MKL as well, but not two taps of half the channels each, which are the same sum.
     """
     if rows.device.type != 'cpu':
         return rows @ vectors if offset is None else torch.baddbmm(offset.unsqueeze(1), rows, vectors)
     offsets = [None] * len(rows) if offset is None else offset
-    # Maps of n x 1 positions with the strides of channels last, or oneDNN gets a copy; a filter for each vector.
-    found = [
-        F.conv2d(x.unsqueeze(1).unsqueeze(0).permute(0, 3, 1, 2), v.T[:, :, None, None], b)
-        for x, v, b in zip(rows, vectors, offsets, strict=True)
-    ]
-    found = [dots.permute(0, 2, 3, 1).flatten(1, 2) for dots in found]  # (1, n, M)
+    taps = 2 if rows.dtype == torch.float32 and rows.shape[2] % 2 == 0 and not exporting() else 1
+    found = [_convolved(x, v, b, taps) for x, v, b in zip(rows, vectors, offsets, strict=True)]  # (1, n, M)
     return found[0] if len(found) == 1 else torch.cat(found)
+
+
+def _convolved(rows: Tensor, vectors: Tensor, offset: Tensor | None, taps: int) -> Tensor:
+    """(n, C) by (C, M): a filter of so many taps for each vector, over maps of n * taps positions: (1, n, M)."""
+    C, M = vectors.shape
+    # With the strides of channels last, or oneDNN gets a copy.
+    maps = rows.reshape(1, 1, -1, C // taps).permute(0, 3, 1, 2)
+    filters = vectors.T.reshape(M, 1, taps, C // taps).permute(0, 3, 1, 2)
+    return F.conv2d(maps, filters, offset, stride=(1, taps)).permute(0, 2, 3, 1).flatten(1, 2)

@@ -1,0 +1,10 @@
+# HSNet on VGG16 without BatchNorm.
+_base_ = './hsnet_r50.py'
+
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='BlockPlainVGG',
+        init_cfg=dict(type='Pretrained', checkpoint=f'{_base_.pretrained_root}/vgg16-397923af.pth'),
+    )
+)
