@@ -30,7 +30,7 @@ class VATHead(VotingHead):
     Args:
         appearance (Sequence[str]): Stages whose projected query features the decoder reads, of layer3, layer2, layer1.
             Defaults to the released ones of PASCAL-5i; COCO-20i has ('layer1',), FSS-1000 all three. The projections of
-            the others stay without use, as released weights hold them.
+            the others stay without use and training, as released weights hold them.
         channels (int): C, of the aggregated volumes. Defaults to 128.
         side (int): To which layer1's maps are resized; each further stage has half of the one before. Defaults to 128.
         window (int): Side of the windows in volumes, whose support planes end with ``side / 16``. Defaults to 4.
@@ -38,7 +38,7 @@ class VATHead(VotingHead):
         **kwargs: See :class:`VotingHead`.
 
     Raises:
-        ValueError: When a stage has no projection, or the backbone gives no blocks of layer1.
+        ValueError: When a stage has no projection, the backbone gives no blocks of layer1, or ``side`` does not fit.
     """
 
     query_stages = ('layer1', *STAGES)
@@ -62,12 +62,20 @@ class VATHead(VotingHead):
                 'VATHead reads the last block of layer1, which this backbone does not give: BlockResNet does, and '
                 'BlockFeatureBackbone with four entries in `blocks` and `out_indices`'
             )
+        if side % (16 * window) or side % (4 * plane_window):
+            raise ValueError(
+                f'VATHead: side={side} is no multiple of {16 * window} and {4 * plane_window}: support planes end with '
+                f'side / 16 positions, in windows of {window}, and the decoder begins with side / 4, in windows of '
+                f'{plane_window}'
+            )
         self.sides = {stage: side // 2**i for i, stage in enumerate(self.query_stages)}
         self.aggregate = VolumeAggregation(self.num_blocks, channels, window)
         widths = {stage: channels // part for stage, (part, _) in PROJECTIONS.items()}
         self.project = nn.ModuleDict(
             {stage: nn.Conv2d(self.in_channels[stage], width, 1) for stage, width in widths.items()}
         )
+        for stage in widths.keys() - set(appearance):
+            self.project[stage].requires_grad_(False)
         self.dropout = nn.ModuleDict({stage: nn.Dropout2d(p) for stage, (_, p) in PROJECTIONS.items() if p})
         self.decode = AppearanceDecoder(channels, {s: w for s, w in widths.items() if s in appearance}, plane_window)
 
