@@ -71,10 +71,12 @@ def _detect_dataset(state: Mapping[str, Tensor], told: str | None) -> str:
     Raises:
         ConversionError: When they fit none, or the user says another.
     """
-    key = 'hpn_learner.ours.swin_decoder.{}.1.weight'
-    widths = tuple(state[key.format(step)].shape[1] for step in (1, 0))
+    keys = [f'hpn_learner.ours.swin_decoder.{step}.1.weight' for step in (1, 0)]
+    if missing := [key for key in keys if key not in state]:
+        raise ConversionError(f'not a released VAT: {missing} are missing')
+    widths = tuple(state[key].shape[1] for key in keys)
     if widths not in _DATASETS:
-        raise ConversionError(f'unknown data set: {key.format("{1,0}")} read {widths} channels, known are {_DATASETS}')
+        raise ConversionError(f'unknown data set: {keys} read {widths} channels, known are {_DATASETS}')
     found = _DATASETS[widths]
     if told not in (None, found):
         raise ConversionError(

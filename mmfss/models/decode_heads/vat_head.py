@@ -69,7 +69,7 @@ class VATHead(VotingHead):
                 f'{plane_window}'
             )
         self.sides = {stage: side // 2**i for i, stage in enumerate(self.query_stages)}
-        self.aggregate = VolumeAggregation(self.num_blocks, channels, window)
+        self.aggregate = VolumeAggregation(self.num_blocks, channels, self.sides, window)
         widths = {stage: channels // part for stage, (part, _) in PROJECTIONS.items()}
         self.project = nn.ModuleDict(
             {stage: nn.Conv2d(self.in_channels[stage], width, 1) for stage, width in widths.items()}
@@ -77,7 +77,8 @@ class VATHead(VotingHead):
         for stage in widths.keys() - set(appearance):
             self.project[stage].requires_grad_(False)
         self.dropout = nn.ModuleDict({stage: nn.Dropout2d(p) for stage, (_, p) in PROJECTIONS.items() if p})
-        self.decode = AppearanceDecoder(channels, {s: w for s, w in widths.items() if s in appearance}, plane_window)
+        used = {stage: width for stage, width in widths.items() if stage in appearance}
+        self.decode = AppearanceDecoder(channels, used, self.sides, plane_window)
 
     def encode_support(self, features: BackboneFeatures, labels: Tensor) -> dict[str, Tensor]:
         """For each stage :func:`mmfss.models.layers.hypercorrelation.encode_blocks`, with ``'<stage>_'`` in front."""
@@ -136,7 +137,7 @@ class VATHead(VotingHead):
         with self.decoding(features.device):
             found = self.aggregate(pooled)
             appearance = {s: self._dropped(s, features.extras[f'appearance_{s}']) for s in self.decode.appearance}
-            *decoded, logits = self.decode(found['squeezed'], appearance, self.sides)
+            *decoded, logits = self.decode(found['squeezed'], appearance)
         return dict(found, logits=logits, **{f'decoded_{i}': x for i, x in enumerate(decoded)})
 
     def open_dims(self) -> dict[str, tuple[int, ...]]:

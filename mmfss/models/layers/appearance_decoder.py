@@ -19,17 +19,21 @@ class AppearanceDecoder(nn.Module):
         channels (int): C of the map that comes in.
         appearance (Mapping[str, int]): Stage -> channels of the query's map that its step reads beside; a stage that is
             missing adds nothing.
-        window (int): Side of the transformers' windows.
+        sides (Mapping[str, int]): Stage -> side of its step.
+        window (int): Side of the transformers' windows; the sides are multiples of it.
         heads (int): Of the attention. Defaults to 4.
     """
 
-    def __init__(self, channels: int, appearance: Mapping[str, int], window: int, heads: int = 4):
+    def __init__(
+        self, channels: int, appearance: Mapping[str, int], sides: Mapping[str, int], window: int, heads: int = 4
+    ):
         super().__init__()
-        self.appearance = tuple(appearance)
+        self.appearance, self.sizes = tuple(appearance), {stage: (sides[stage],) * 2 for stage in STEPS}
         widths = (channels, 3 * channels // 4, 3 * channels // 8)
         inputs = [width + appearance.get(stage, 0) for width, stage in zip(widths, STEPS, strict=True)]
         self.transformers = nn.ModuleList(
-            WindowTransformer(width, 2, window, dims=2, heads=heads, final_norm=True) for width in inputs
+            WindowTransformer(width, 2, window, self.sizes[stage], heads, final_norm=True)
+            for width, stage in zip(inputs, STEPS, strict=True)
         )
         self.reduce = nn.ModuleList(nn.Conv2d(width, out, 1) for width, out in zip(inputs, widths[1:], strict=False))
         self.classify = nn.Sequential(
@@ -38,20 +42,19 @@ class AppearanceDecoder(nn.Module):
             nn.Conv2d(channels // 4, 2, 3, padding=1),
         )
 
-    def forward(self, x: Tensor, appearance: Mapping[str, Tensor], sizes: Mapping[str, int]) -> list[Tensor]:
+    def forward(self, x: Tensor, appearance: Mapping[str, Tensor]) -> list[Tensor]:
         """Decode.
 
         Args:
             x (Tensor): (B, C, h, w), of the first step's size.
             appearance (Mapping[str, Tensor]): Stage -> map (B, C', side, side) of the query.
-            sizes (Mapping[str, int]): Stage -> side of its step.
 
         Returns:
             list[Tensor]: What each step gives, the last one the logits (B, 2, side, side).
         """
         found = []
         for i, stage in enumerate(STEPS):
-            x = resize(x, (sizes[stage], sizes[stage]))
+            x = resize(x, self.sizes[stage])
             if stage in self.appearance:
                 x = torch.cat([x, appearance[stage]], dim=1)
             tokens = x.permute(0, 2, 3, 1)  # (B, h, w, C)

@@ -5,7 +5,6 @@ The tokens of a map or volume of some ``sides`` stand in row-major order; T = wi
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import product
 
 import torch
@@ -21,16 +20,16 @@ class WindowOrder:
     Attributes:
         order (Tensor): int64 (L,): the token at each place.
         inverse (Tensor): int64 (L,): the place of each token.
-        groups (tuple[tuple[int, Tensor | None], ...]): How many windows in a row are of one kind, and what is added
-            to their attention, (T, T); None: nothing.
+        counts (tuple[int, ...]): How many windows in a row are of one kind.
+        masks (Tensor): What is added to the attention of each kind, (kinds, T, T).
     """
 
     order: Tensor
     inverse: Tensor
-    groups: tuple[tuple[int, Tensor | None], ...]
+    counts: tuple[int, ...]
+    masks: Tensor
 
 
-@lru_cache(maxsize=32)
 def window_order(sides: tuple[int, ...], window: int, shift: int) -> WindowOrder:
     """The windows of a map after a cyclic shift by ``shift`` towards the origin.
 
@@ -56,12 +55,10 @@ def window_order(sides: tuple[int, ...], window: int, shift: int) -> WindowOrder
     kinds = torch.stack(torch.meshgrid(*last, indexing='ij')).flatten(1)  # (dims, windows)
     code = (kinds.long() * 2 ** torch.arange(dims - 1, -1, -1).unsqueeze(1)).sum(0)
     order = windows[code.argsort(stable=True)].flatten()
-    groups = []
-    for digits in product((False, True), repeat=dims):
-        count = int((kinds == torch.tensor(digits).unsqueeze(1)).all(0).sum())
-        if count:
-            groups.append((count, _mask(digits, window, shift)))
-    return WindowOrder(order, order.argsort(), tuple(groups))
+    counts = code.bincount(minlength=2**dims).tolist()
+    digits = [d for d, count in zip(product((False, True), repeat=dims), counts, strict=True) if count]
+    masks = torch.stack([_mask(d, window, shift) for d in digits])
+    return WindowOrder(order, order.argsort(), tuple(count for count in counts if count), masks)
 
 
 def _split(tokens: Tensor, window: int) -> Tensor:
@@ -71,17 +68,14 @@ def _split(tokens: Tensor, window: int) -> Tensor:
     return parts.permute(*range(0, 2 * dims, 2), *range(1, 2 * dims, 2)).reshape(-1, window**dims)
 
 
-def _mask(last: tuple[bool, ...], window: int, shift: int) -> Tensor | None:
-    """(T, T): APART between tokens of the two ends of an axis; None for a window that is the last of no axis."""
-    if not any(last):
-        return None
+def _mask(last: tuple[bool, ...], window: int, shift: int) -> Tensor:
+    """(T, T): APART between tokens of the two ends of an axis, in windows that are the last of that axis; else 0."""
     end = (torch.arange(window) >= window - shift).long()
     regions = [end if flag else torch.zeros_like(end) for flag in last]
     region = torch.stack(torch.meshgrid(*regions, indexing='ij')).flatten(1)  # (dims, T)
     return torch.where((region[:, :, None] == region[:, None, :]).all(0), 0.0, APART)
 
 
-@lru_cache(maxsize=8)
 def relative_positions(window: int, dims: int) -> Tensor:
     """Row of a position table of (2*window - 1)**dims rows for each pair of a token and one it attends to.
 

@@ -36,12 +36,16 @@ class VolumeAggregation(nn.Module):
     Args:
         num_blocks (Mapping[str, int]): Stage -> L.
         channels (int): C.
-        window (int): Side of the transformers' windows; the sides of the encoded volumes are multiples of it.
+        sides (Mapping[str, int]): Stage -> side of its maps, twice as large for each stage before layer4.
+        window (int): Side of the transformers' windows; half of layer4's side is a multiple of it.
         heads (int): Of the attention. Defaults to 4.
     """
 
-    def __init__(self, num_blocks: Mapping[str, int], channels: int, window: int, heads: int = 4):
+    def __init__(
+        self, num_blocks: Mapping[str, int], channels: int, sides: Mapping[str, int], window: int, heads: int = 4
+    ):
         super().__init__()
+        support = sides['layer4'] // 2  # where all encoders end
         self.encoders, self.transformers = nn.ModuleDict(), nn.ModuleDict()
         for stage, (parts, strides, depth) in ENCODERS.items():
             widths = [num_blocks[stage], *(channels // part for part in parts)]
@@ -49,7 +53,8 @@ class VolumeAggregation(nn.Module):
                 PooledConvBlock(width, out, *stride)
                 for width, out, stride in zip(widths, widths[1:], strides, strict=False)
             )
-            self.transformers[stage] = WindowTransformer(channels, depth, window, dims=4, heads=heads)
+            volume = [sides[stage] // 2] * 2 + [support] * 2
+            self.transformers[stage] = WindowTransformer(channels, depth, window, volume, heads)
 
     def forward(self, pooled: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
         """Aggregate.
