@@ -5,10 +5,10 @@ import pytest
 import torch
 from helpers import load_script
 from mmengine.registry import init_default_scope
-from shipped import REPO, VAT, VAT_FSS, read
+from shipped import REPO, SIDE, VAT, VAT_FSS, read, shrink
 
 from mmfss.engine.protocol_presets import apply_protocol
-from mmfss.registry import MODELS
+from mmfss.registry import DATASETS, MODELS
 
 
 @pytest.mark.parametrize('name', [*VAT, *VAT_FSS])
@@ -54,3 +54,21 @@ def test_learned_parameters_without_what_a_data_set_does_not_use():
     for name, released, unused in (('pascal', 3_180_954, layer3), ('coco', 3_006_490, layer3 + layer2)):
         with torch.device('meta'):
             assert count(f'configs/vat/r50_{name}_1shot.py')[1] == released - norms - unused
+
+
+def test_items(data):
+    """The pipelines run on files: colours are changed before the squash, and queries judged at network size."""
+    data('vat/r50_pascal_1shot')
+    cfg = shrink(read('vat/r50_pascal_1shot'))
+    init_default_scope('mmfss')
+    for phase in ('train', 'test'):
+        dataset = cfg[f'{phase}_dataloader'].dataset
+        for step in dataset.query_pipeline:
+            if step.type == 'RandomPhotometry':
+                step.prob = 1.0
+        item = DATASETS.build(dataset)[0]
+        query = item['data_samples']['query']
+        assert item['inputs']['query'].shape == (3, SIDE, SIDE) and item['inputs']['query'].dtype == torch.uint8
+        assert query.gt_sem_seg.data.shape == (1, SIDE, SIDE) and query.ori_shape == (SIDE, SIDE) or phase == 'train'
+        support = item['data_samples']['support'][0].gt_sem_seg.data
+        assert set(support.unique().tolist()) <= {0, 1}

@@ -112,6 +112,10 @@ class VATHead(VotingHead):
         """See :meth:`VotingHead.segment_pairs`: (N, 2, side, side)."""
         return self.steps(features, support)['logits']
 
+    def kept_names(self, stage: str) -> list[str]:
+        """What is kept of a support in one stage, without the stage's name in front."""
+        return [*(f'vectors_{i}' for i in range(self.num_blocks[stage])), 'places']
+
     def compared_tensors(self) -> tuple[str, ...]:
         """Everything that is kept of a support."""
         return tuple(f'{stage}_{name}' for stage in STAGES for name in self.kept_names(stage))
@@ -148,10 +152,6 @@ class VATHead(VotingHead):
         """Block features (N, C', side, side) of a stage; of layer1 the last one alone is read."""
         blocks = features.blocks[stage]
         return [resize(block, [self.sides[stage]] * 2) for block in (blocks[-1:] if stage == 'layer1' else blocks)]
-
-    def kept_names(self, stage: str) -> list[str]:
-        """What is kept of a support in one stage, without the stage's name in front."""
-        return [*(f'vectors_{i}' for i in range(self.num_blocks[stage])), 'places']
 
     def _dropped(self, stage: str, projected: Tensor) -> Tensor:
         projected = projected if self.training else projected.float()
