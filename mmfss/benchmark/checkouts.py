@@ -4,7 +4,11 @@
 from pathlib import Path
 
 # Repository -> the file of its model.
-RELEASED_FILES = {'AIVResearch/MSANet': 'model/MSANet.py', 'juhongm999/hsnet': 'model/hsnet.py'}
+RELEASED_FILES = {
+    'AIVResearch/MSANet': 'model/MSANet.py',
+    'juhongm999/hsnet': 'model/hsnet.py',
+    'Seokju-Cho/Volumetric-Aggregation-Transformer': 'model/vat.py',
+}
 
 
 def check_checkout(folder: str | Path, repository: str | None = None) -> None:

@@ -126,8 +126,10 @@ class Own(Competitor):
             'similarity': functions(_PACKAGE, 'encode_block', 'similarity_map'),
             'prior': functions(_PACKAGE, 'prior_mask', 'encode_prior'),
             'attention': modules(head, 'attention'),
-            'correlation': functions(_PACKAGE, 'pivot_foreground', 'encode_blocks', 'unit_length'),
-            'learner': methods(head, 'squeeze', 'decode'),
+            'correlation': functions(
+                _PACKAGE, 'pivot_foreground', 'pooled_correlations', 'encode_blocks', 'unit_length'
+            ),
+            'learner': methods(head, 'squeeze', 'decode') + modules(head, 'aggregate'),
             'adjustment': methods(head, 'scene', 'shot_weights') + functions(_PACKAGE, 'scene_difference'),
             'decoder': functions(_PACKAGE, 'conv_of_parts') + modules(head, 'decoder'),
             'base head': functions(_PACKAGE, 'psp_logits'),

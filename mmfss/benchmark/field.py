@@ -11,6 +11,7 @@ from .models import Setup, build_model, set_precision, without_cache
 from .plain import PlainMSANet, can_be_plain
 from .released_hsnet import ReleasedHSNet
 from .released_msanet import ReleasedMSANet
+from .released_vat import ReleasedVAT
 from .timing import Run
 
 WANTED_DEVIATION = 1e-4  # of the peer's `final`, in standard deviations
@@ -35,7 +36,8 @@ def line_up(setup: Setup, only: str | None = None) -> list[Competitor]:
             one = set_precision(without_cache(copy.deepcopy(model)), precision)
             found.append(Own(own_name(precision), one, setup, precision))
     if setup.reference and only in (None, 'released'):
-        kind = ReleasedHSNet if type(model.decode_head).__name__ == 'HSNetHead' else ReleasedMSANet
+        kinds = dict(HSNetHead=ReleasedHSNet, VATHead=ReleasedVAT)
+        kind = kinds.get(type(model.decode_head).__name__, ReleasedMSANet)
         found.append(kind(setup.reference, model, setup))
     elif setup.plain and not setup.reference and can_be_plain(model) and only in (None, 'plain'):
         found.append(PlainMSANet(setup.plain, model, setup))

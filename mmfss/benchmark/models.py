@@ -32,7 +32,7 @@ class Setup:
         batch_size (int): Episodes of a call.
         precisions (tuple[str, ...]): Of mmfss, of :data:`PRECISIONS`; the peer computes in float32.
         device (str): 'cpu' or 'cuda'.
-        reference (str, optional): Folder of a checkout of the released MSANet or HSNet.
+        reference (str, optional): Folder of a checkout of the released MSANet, HSNet or VAT.
         plain (str, optional): File of a plain implementation, the peer without a checkout.
         seed (int): Of weights and images.
     """

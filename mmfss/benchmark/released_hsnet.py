@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet, vgg
 
 from mmfss.conversion.hsnet import HSNET_KEYS
-from mmfss.conversion.names import rename
+from mmfss.conversion.names import Rules, rename
 from mmfss.models.layers.voting import vote
 
 from .checkouts import check_checkout
@@ -47,10 +47,10 @@ class ReleasedHSNet(Peer):
     def __init__(self, folder: str | Path, own: nn.Module, setup: Setup):
         check_checkout(folder, REPOSITORY)
         name = _backbone_name(own, setup)
-        with _its_model(Path(folder)) as module, _without_weight_files():
+        with its_module(Path(folder), 'model.hsnet') as module, without_weight_files():
             model = module.HypercorrSqueezeNetwork(name, False)
         self.module = module
-        model.load_state_dict(_released_state(own, model))
+        model.load_state_dict(released_state(own, model, HSNET_KEYS))
         super().__init__('released', model.to(setup.device).eval(), setup)
 
     @torch.no_grad()
@@ -100,16 +100,16 @@ def _backbone_name(own: nn.Module, setup: Setup) -> str:
     return name
 
 
-def _released_state(own: nn.Module, released: nn.Module) -> dict[str, Tensor]:
-    """Our weights under the released names; the ImageNet classifier, which nothing uses, keeps its own."""
+def released_state(own: nn.Module, released: nn.Module, rules: Rules) -> dict[str, Tensor]:
+    """Our weights under the released names; what ours does not have, such as ImageNet's classifier, keeps its own."""
     theirs, ours = released.state_dict(), own.state_dict()
-    named, _ = rename({key: key for key in theirs}, HSNET_KEYS)
+    named, _ = rename({key: key for key in theirs}, rules)
     return theirs | {key: ours[name] for name, key in named.items() if name in ours}
 
 
 @contextmanager
-def _its_model(folder: Path) -> Iterator[ModuleType]:
-    """Its model file; other modules of the same names come back afterwards."""
+def its_module(folder: Path, name: str) -> Iterator[ModuleType]:
+    """A file of a checkout's package ``model``; other modules of the same names come back afterwards."""
 
     def taken() -> list[str]:
         return [name for name in sys.modules if name.split('.')[0] == 'model']
@@ -117,7 +117,7 @@ def _its_model(folder: Path) -> Iterator[ModuleType]:
     kept = {name: sys.modules.pop(name) for name in taken()}
     sys.path.insert(0, str(folder.resolve()))
     try:
-        yield importlib.import_module('model.hsnet')
+        yield importlib.import_module(name)
     finally:
         sys.path.remove(str(folder.resolve()))
         for name in taken():
@@ -126,7 +126,7 @@ def _its_model(folder: Path) -> Iterator[ModuleType]:
 
 
 @contextmanager
-def _without_weight_files() -> Iterator[None]:
+def without_weight_files() -> Iterator[None]:
     """Its constructor asks torchvision for ImageNet's weights; here all weights follow later."""
     with ExitStack() as stack:
         for module, name in _MAKERS:

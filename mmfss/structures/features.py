@@ -24,8 +24,9 @@ class BackboneFeatures:
     Attributes:
         stages (dict[str, Tensor]): Name -> map (N, C, h, w), in the order of computation: 'layer2', 'layer3', 'layer4'
             as a rule, 'layer1' and 'masked_layer4' where a head asks for them. Channels and sizes may differ.
-        blocks (dict[str, tuple[Tensor]]): For 'layer2', 'layer3', 'layer4' the maps (N, C, h, w) of their blocks, in
-            the order of computation: what MSANet and HSNet correlate. Empty where no head asks for them.
+        blocks (dict[str, tuple[Tensor]]): For 'layer2', 'layer3', 'layer4', and for 'layer1' where a head asks for that
+            stage, the maps (N, C, h, w) of their blocks, in the order of computation: what MSANet and HSNet correlate.
+            Empty where no head asks for them.
         neck (Tensor, optional): Output of the segmentor's neck, (N, C, h, w).
         extras (dict[str, Tensor]): Whatever else a backbone gives, each (N, ...).
         sizes (dict[str, tuple[int, int]]): (h, w) of every stage that was computed, kept in ``stages`` or not.

@@ -61,7 +61,7 @@ class MapPlan:
     def names(self, stages: Sequence[str]) -> list[str]:
         """Maps that features with these stages, and whatever else there is, are made of."""
         own = [self.stages[stage][0] for stage in stages]
-        blocks = [name for names in self.blocks.values() for name in names]
+        blocks = [name for names in self._blocks(stages).values() for name in names]
         return list(dict.fromkeys([*blocks, *own, *([self.neck] if self.neck else []), *self.extras.values()]))
 
     def features(self, maps: Mapping[str, Tensor], stages: Sequence[str]) -> BackboneFeatures:
@@ -69,12 +69,16 @@ class MapPlan:
         chosen = {stage: self.stages[stage] for stage in stages}
         return BackboneFeatures(
             {stage: _apply(how, maps[name]) for stage, (name, how) in chosen.items()},
-            {stage: tuple(maps[name] for name in names) for stage, names in self.blocks.items()},
+            {stage: tuple(maps[name] for name in names) for stage, names in self._blocks(stages).items()},
             maps[self.neck] if self.neck else None,
             {extra: maps[name] for extra, name in self.extras.items()},
             {name: tuple(size) for name, size in self.sizes.items()},
             image_size=tuple(self.image_size),
         )
+
+    def _blocks(self, stages: Sequence[str]) -> dict[str, Sequence[str]]:
+        """Blocks that features with these stages have: those of layer1 only with it, as backbones hand them out."""
+        return {stage: names for stage, names in self.blocks.items() if stage != 'layer1' or stage in stages}
 
     def state(self) -> dict:
         """Plain values; ``MapPlan(**state)`` reads them."""

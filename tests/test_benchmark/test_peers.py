@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 import toys
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from plain_msanet import PlainMSANet
 
 from mmfss.benchmark import Setup
@@ -14,7 +16,9 @@ from mmfss.benchmark.checkouts import check_checkout
 from mmfss.benchmark.models import build_model
 from mmfss.benchmark.released_hsnet import ReleasedHSNet
 from mmfss.benchmark.released_msanet import ReleasedMSANet
+from mmfss.benchmark.released_vat import ReleasedVAT
 from mmfss.conversion.parity import undropped
+from mmfss.registry import MODELS
 
 DEEP = dict(toys.RESNET, depth=50, deep_stem=True, base_channels=4)
 VGG_HEAD = dict(toys.BASE_HEAD, type='NarrowPSPHead', in_channels=16, pyramid_channels=4)
@@ -163,3 +167,60 @@ def test_a_checkout_of_hsnet_gets_our_weights(tmp_path):
     other = Setup('tests/configs/tiny_1shot.py', size=41)
     with pytest.raises(ValueError, match='tiny_1shot.py .*VGG16, ResNet-50 or ResNet-101'):
         ReleasedHSNet(tmp_path, build_model(other), other)
+
+
+# The same for VAT: a ReLU's output to which its own forward adds in place.
+RELEASED_VAT = """
+import torch
+from torch import nn
+from torchvision.models import resnet
+class Encoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.Conv2d(1, 1, 1)
+    def forward(self, x):
+        return self.norm(x).relu(), None
+class Ours(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoders = nn.ModuleList([Encoder() for _ in range(3)])
+        self.decoder = nn.Sequential(nn.Conv2d(64, 32, 3), nn.ReLU(), nn.Conv2d(32, 2, 3))
+class Learner(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.ours = Ours()
+class VAT(nn.Module):
+    def __init__(self, cfg, use_original_imgsize):
+        super().__init__()
+        self.cfg, self.hpn_learner = cfg, Learner()
+        self.backbone = getattr(resnet, cfg.TRAIN.BACKBONE)(pretrained=True)
+    def forward(self, query_img, support_img, support_mask):
+        found = self.hpn_learner.ours.encoders[1](query_img[:, :1] + 9)[0]
+        found += 1
+        return torch.cat([found, -found], 1)
+    def compute_objective(self, logits, labels):
+        return nn.functional.cross_entropy(logits, labels.long())
+    def train_mode(self):
+        self.train().backbone.eval()
+"""
+
+
+def test_a_checkout_of_vat_gets_our_weights(tmp_path):
+    (tmp_path / 'model').mkdir()
+    file = tmp_path / 'model' / 'vat.py'
+    file.write_text(RELEASED_VAT)
+    setup = Setup('configs/vat/r50_coco_1shot.py', size=41)
+    with DefaultScope.overwrite_default_scope('mmfss'):  # without a forward pass: volumes have their full sizes
+        model = MODELS.build(Config.fromfile(setup.config).model)
+    released = ReleasedVAT(tmp_path, model, setup)
+    assert released.model.cfg.TRAIN.BENCHMARK == 'coco' and released.model.cfg.TRAIN.BACKBONE == 'resnet50'
+    assert released.model.backbone.conv1.weight.equal(model.backbone.conv1.weight)
+    assert released.model.hpn_learner.ours.decoder[2].bias.equal(model.decode_head.decode.classify[2].bias)
+    released.losses(setup.episode(0)).backward()  # which torch refuses without the copy
+    assert released.model.hpn_learner.ours.encoders[1].norm.weight.grad is not None
+    file.write_text('import nosuchpackage')
+    with pytest.raises(ValueError, match='needs nosuchpackage: pip install nosuchpackage'):
+        ReleasedVAT(tmp_path, model, setup)
+    other = Setup('tests/configs/tiny_1shot.py', size=41)
+    with pytest.raises(ValueError, match='tiny_1shot.py .*ResNet-50 or ResNet-101'):
+        ReleasedVAT(tmp_path, build_model(other), other)

@@ -23,6 +23,9 @@ HSNET = tuple(
     f'hsnet/{b}_{d}_{k}shot' for b in BACKBONES for d in DATASETS for k in SHOTS if (b, d) != ('vgg16', 'coco')
 )
 HSNET_FSS = tuple(f'hsnet/{b}_fss_{k}shot' for b in ('r50', 'r101') for k in SHOTS)
+VAT = tuple(f'vat/{b}_{d}_{k}shot' for b in ('r50', 'r101') for d in DATASETS for k in SHOTS)
+VAT_FIVE = tuple(name for name in VAT if name.endswith('5shot'))
+VAT_FSS = tuple(f'vat/{b}_fss_{k}shot' for b in ('r50', 'r101') for k in SHOTS)
 TABLE3 = tuple(
     f'msanet/ablations/r101_pascal_1shot_{part}'
     for part in ('no_similarity', 'no_prototype', 'no_attention', 'no_prior', 'similarity_attention')
@@ -40,16 +43,29 @@ VARIANTS = tuple(
 )
 LITE = (
     'pspnet/lite0_pascal',
-    *(f'{method}/lite0_pascal_{k}shot' for method in ('msanet', 'bam', 'pfenet', 'hsnet') for k in SHOTS),
+    *(f'{method}/lite0_pascal_{k}shot' for method in ('msanet', 'bam', 'pfenet', 'hsnet', 'vat') for k in SHOTS),
 )
 STORED = ('msanet/lite0_pascal_1shot_stored',)
 WEIGHTLESS = tuple(
     f'{m}/{name}' for m in ('prototype', 'prior_mask') for name in ('lite0_pascal', 'r50_pascal', 'r50_coco')
 )
-TRAINED = (*STAGE1, *STAGE2, *BAM, *PFENET, *HSNET, *TABLE3, *VARIANTS, *LITE, *STORED)
+TRAINED = (
+    *STAGE1,
+    *STAGE2,
+    *BAM,
+    *PFENET,
+    *HSNET,
+    *(name for name in VAT if name not in VAT_FIVE),
+    *TABLE3,
+    *VARIANTS,
+    *LITE,
+    *STORED,
+)
 # On data of their own: tests/test_tools/test_quickstart.py, test_finetuning.py and test_hsnet_recipes.py run them.
 ELSEWHERE = (
     *HSNET_FSS,
+    *VAT_FSS,
+    *VAT_FIVE,  # one step is five of the 1-shot's, a minute each; test_vat_recipes.py reads them
     'quickstart/pspnet_shapes',
     'quickstart/msanet_shapes_1shot',
     'finetune/lite0_folder',

@@ -58,6 +58,15 @@ def test_resnet_blocks_are_sums_before_the_relu(config):
 
 
 @torch.no_grad()
+def test_resnet_blocks_of_layer1_where_it_is_asked_for():
+    backbone, images = toys.build(toys.RESNET), toys.smooth(1, 3, 41, 41, seed=0)
+    features = backbone.extract_blocks(images, ('layer1', 'layer2'))
+    assert [len(features.blocks[name]) for name in ('layer1', 'layer2')] == [2, 2]
+    assert torch.equal(features.blocks['layer1'][-1].relu(), features['layer1'])
+    assert (features.blocks['layer1'][-1] < 0).any()
+
+
+@torch.no_grad()
 def test_vgg_blocks_are_raw_conv_outputs():
     backbone, outputs = toys.build(toys.VGG), []
     for layer in (backbone.layer3, backbone.layer4):

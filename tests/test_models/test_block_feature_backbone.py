@@ -76,6 +76,18 @@ def test_without_blocks_and_with_layer1():
         backbone.extract_blocks(images)
 
 
+@torch.no_grad()
+def test_blocks_of_layer1_where_it_is_asked_for():
+    backbone = wrap(blocks=([r'layer1\.\d'], *BLOCKS), out_indices=(0, 1, 2, 3))
+    images = toys.smooth(1, 3, 64, 48, seed=0)
+    assert list(backbone.num_blocks) == ['layer1', 'layer2', 'layer3', 'layer4']
+    features = backbone.extract_blocks(images, ('layer1', 'layer2'))
+    assert torch.equal(features.blocks['layer1'][-1], features['layer1'])
+    assert list(backbone.extract_blocks(images).blocks) == ['layer2', 'layer3', 'layer4']
+    with pytest.raises(ValueError, match='out_indices wherever blocks have four'):
+        wrap(blocks=([r'layer1\.\d'], *BLOCKS))
+
+
 def test_a_pattern_without_a_module():
     with pytest.raises(ValueError, match=r"no module of ResNet matches blocks=\['stage9.*it has e.g.*conv1"):
         wrap(blocks=(BLOCKS[0], BLOCKS[1], ['stage9']))

@@ -94,3 +94,12 @@ def test_a_stage_that_stops_following_its_block_is_noticed():
     plan = MapPlan.of(features(how=torch.relu), (24, 24))
     with pytest.raises(ValueError, match='layer3 is not what it was'):
         plan.maps(features(how=torch.sigmoid))
+
+
+def test_blocks_of_layer1_come_with_it_alone():
+    given = features()
+    given.stages['layer1'], given.blocks['layer1'] = torch.rand(2, 3, 6, 6), (torch.rand(2, 3, 6, 6),)
+    plan = MapPlan.of(given, (24, 24))
+    flat = plan.maps(given)
+    assert 'layer1.0' not in plan.names(['layer3']) and list(plan.features(flat, ['layer3']).blocks) == ['layer3']
+    assert torch.equal(plan.features(flat, ['layer1']).blocks['layer1'][0], given.blocks['layer1'][0])

@@ -84,6 +84,17 @@ def test_what_is_off_is_named_and_ends_with_status_1(tool, tmp_path, capsys):
     assert 'newmethod_r50_pascal_1shot' in printed.err
 
 
+def test_what_has_no_gradient_there_may_be_frozen_here(tool, tmp_path, capsys):
+    case = write_case(tmp_path, 'vgg16_pascal_1shot', shapes_of('vgg16_pascal_1shot'), 1)
+    norms = json.loads((golden.FOLDER / 'vgg16_pascal_1shot.grads.json').read_text())
+    frozen = next(key for key in case.released_shapes if key.startswith('layer1.') and key.endswith('weight'))
+    for norm, reason in ((0.0, 'gradient/'), (0.5, 'learned here or there only: backbone.layer1')):
+        (tmp_path / f'{case.name}.grads.json').write_text(json.dumps({**norms, frozen: norm}))
+        assert tool.main(['--golden', str(tmp_path)]) == 1  # the other norms are of another episode
+        found = capsys.readouterr().err
+        assert reason in found and f'gradient/backbone.{frozen}' not in found
+
+
 def test_the_page_gets_the_table_and_keeps_the_rest(tool, tmp_path):
     write_case(tmp_path, 'vgg16_pascal_1shot', shapes_of('vgg16_pascal_1shot'), 1)
     page = tmp_path / 'parity.md'

@@ -58,7 +58,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument('--batch-size', type=int, default=1, metavar='B', help='episodes of a call')
     parser.add_argument('--precision', nargs='+', choices=PRECISIONS, default=['float32'], help='of mmfss')
     parser.add_argument('--device', choices=['cpu', 'cuda'], default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument('--reference', metavar='DIR', help='checkout of the released MSANet or HSNet, the peer')
+    parser.add_argument('--reference', metavar='DIR', help='checkout of the released MSANet, HSNet or VAT, the peer')
     parser.add_argument('--parts', nargs='+', choices=MEASURES, default=list(MEASURES), help='what to measure')
     parser.add_argument('--rounds', type=int, default=5, metavar='N', help='rounds of each measure')
     parser.add_argument('--images', type=int, default=8, help='different images of the evaluation')

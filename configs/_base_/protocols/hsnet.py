@@ -1,4 +1,4 @@
-# HSNet (VAT at 417 or 473, DCAMA at 384): images squashed to a square, scored at that size; supports may repeat.
+# HSNet (DCAMA at 384, VAT as vat.py): images squashed to a square, scored at that size; supports may repeat.
 # The family trains with images that hold novel classes too: `exclude_novel=False` of the training data.
 test_protocol = dict(
     name='hsnet',

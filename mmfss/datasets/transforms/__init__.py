@@ -12,6 +12,7 @@ from .loading import (
     start_padding_map,
 )
 from .packing import PackEpisodeInputs
+from .photometric import RandomPhotometry
 from .weak_masks import WeakAnnotation
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     'LoadFewShotImage',
     'PackEpisodeInputs',
     'RandomGaussianBlur',
+    'RandomPhotometry',
     'RandomScale',
     'ResizeLongSide',
     'ScoreAtNetworkSize',

@@ -50,10 +50,10 @@ class BlockFeatureBackbone(BaseModule):
 
     Args:
         backbone (dict): Config of the backbone; its forward gives a tuple of feature maps.
-        blocks (Sequence[Sequence[str]]): For layer2, layer3 and layer4 the regular expressions that its blocks' module
-            names match in full (names as in ``named_modules()`` of the backbone).
-        out_indices (Sequence[int]): Which three outputs of the backbone are layer2, layer3, layer4.
-            Defaults to the last three.
+        blocks (Sequence[Sequence[str]]): For layer2, layer3 and layer4, or for all four, the regular expressions that
+            its blocks' module names match in full (names as in ``named_modules()`` of the backbone).
+        out_indices (Sequence[int]): Which three outputs of the backbone are layer2, layer3, layer4, or which four with
+            layer1. Defaults to the last three.
         norm_eval (bool): Keep BatchNorm in eval mode while training (its statistics are good when the weights are
             pre-trained and batches small). Defaults to False.
         frozen (bool): No gradients for any of its weights, BatchNorm in eval mode. Defaults to False.
@@ -80,10 +80,10 @@ class BlockFeatureBackbone(BaseModule):
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg)
-        if len(out_indices) not in (3, 4) or (blocks is not None and len(blocks) != 3):
+        if len(out_indices) not in (3, 4) or (blocks is not None and not 3 <= len(blocks) <= len(out_indices)):
             raise ValueError(
-                'blocks needs three entries (layer2, layer3, layer4) and out_indices three, or four with layer1; got '
-                f'{blocks} and {out_indices}'
+                'blocks and out_indices need three entries (layer2, layer3, layer4), or four with layer1 (out_indices '
+                f'wherever blocks have four); got {blocks} and {out_indices}'
             )
         self.backbone = MODELS.build(backbone)
         self.out_indices = tuple(out_indices)
@@ -91,8 +91,10 @@ class BlockFeatureBackbone(BaseModule):
         self.norm_eval, self.frozen = norm_eval or frozen, frozen
         self.compute_dtype = compute_dtype
         speed_up_dilated_depthwise(self.backbone)
+        blocks = blocks or ()
         self.block_names = {
-            stage: self._matching(group, 'blocks') for stage, group in zip(STAGES, blocks or (), strict=False)
+            stage: self._matching(group, 'blocks')
+            for stage, group in zip(('layer1', *STAGES)[4 - len(blocks) :], blocks, strict=True)
         }
         self.num_blocks = {stage: len(names) for stage, names in self.block_names.items()}
         self.last_stage_names = self._matching(last_stage, 'last_stage') if last_stage else []
@@ -162,7 +164,7 @@ class BlockFeatureBackbone(BaseModule):
         Args:
             x (Tensor): Normalised images (N, 3, H, W).
             stages (Sequence[str]): Those to hand out.
-            blocks (bool): Hand out the block features too. Defaults to True.
+            blocks (bool): Hand out the block features too, those of layer1 where it is asked for. Defaults to True.
 
         Returns:
             BackboneFeatures: The outputs of the named modules as blocks.
@@ -175,7 +177,8 @@ class BlockFeatureBackbone(BaseModule):
             raise ValueError("this method reads block features: name them in the backbone's `blocks`")
         outputs, handles = {}, []
         modules = dict(self.backbone.named_modules())
-        for name in (n for group in self.block_names.values() for n in group if blocks):
+        kept = {s: group for s, group in self.block_names.items() if blocks and (s != 'layer1' or s in stages)}
+        for name in (n for group in kept.values() for n in group):
             handles.append(
                 modules[name].register_forward_hook(lambda _, __, output, name=name: outputs.__setitem__(name, output))
             )
@@ -185,11 +188,7 @@ class BlockFeatureBackbone(BaseModule):
             for handle in handles:
                 handle.remove()
         sizes = {name: tuple(m.shape[-2:]) for name, m in maps.items()}
-        groups = {
-            stage: tuple(_as_map(outputs[n], sizes[stage], n) for n in names)
-            for stage, names in self.block_names.items()
-            if blocks
-        }
+        groups = {stage: tuple(_as_map(outputs[n], sizes[stage], n) for n in names) for stage, names in kept.items()}
         return BackboneFeatures({name: maps[name] for name in self.layers if name in stages}, groups, sizes=sizes)
 
     def last_stage(self, layer3: Tensor) -> Tensor:

@@ -76,7 +76,7 @@ class BlockResNet(ResNet):
 
     @property
     def num_blocks(self) -> dict[str, int]:
-        """Stage -> number of its blocks. Those of layer1 count, but are not handed out."""
+        """Stage -> number of its blocks."""
         return {f'layer{i + 1}': count for i, count in enumerate(self.stage_blocks)}
 
     def extract_blocks(self, x: Tensor, stages: Sequence[str] = STAGES, blocks: bool = True) -> BackboneFeatures:
@@ -85,7 +85,8 @@ class BlockResNet(ResNet):
         Args:
             x (Tensor): Normalised images (N, 3, H, W).
             stages (Sequence[str]): Those to hand out, of 'layer1' to 'layer4'; nothing behind the last one is computed.
-            blocks (bool): Hand out the block features of layer2 to the last stage too. Defaults to True.
+            blocks (bool): Hand out the block features too: of layer2 to the last stage, and of layer1 where that is
+                asked for. Defaults to True.
 
         Returns:
             BackboneFeatures: Stages after their last ReLU, blocks before it.
@@ -95,7 +96,7 @@ class BlockResNet(ResNet):
         x = self.maxpool(x)
         outputs, sums, sizes = {}, {}, {}
         for name in layers:
-            keep = blocks and name != 'layer1'
+            keep = blocks and (name != 'layer1' or name in stages)
             group = []
             for block in getattr(self, name):
                 total = block.residual_sum(x)

@@ -53,12 +53,13 @@ def products(rows: Tensor, vectors: Tensor, offset: Tensor | None = None) -> Ten
 
     On a CPU a convolution computes them: torch's matrix product in float32 is MKL's, which leaves half of an AMD
     processor unused (2.2 times as long); oneDNN's convolution does not. With one thread torch leaves 1x1 convolutions
-    to MKL as well, but not two taps of half the channels each, which are the same sum.
+    to MKL as well, but not two taps of half the channels each, which are the same sum. A recorded graph holds the
+    matrix product, for any B.
     """
-    if rows.device.type != 'cpu':
+    if rows.device.type != 'cpu' or exporting():
         return rows @ vectors if offset is None else torch.baddbmm(offset.unsqueeze(1), rows, vectors)
     offsets = [None] * len(rows) if offset is None else offset
-    taps = 2 if rows.dtype == torch.float32 and rows.shape[2] % 2 == 0 and not exporting() else 1
+    taps = 2 if rows.dtype == torch.float32 and rows.shape[2] % 2 == 0 else 1
     found = [_convolved(x, v, b, taps) for x, v, b in zip(rows, vectors, offsets, strict=True)]  # (1, n, M)
     return found[0] if len(found) == 1 else torch.cat(found)
 

@@ -1,0 +1,10 @@
+# VAT, ResNet-101, FSS-1000, 1-shot.
+_base_ = [
+    '../_base_/models/vat_r101.py',
+    '../_base_/datasets/fss1000_vat_episodes.py',
+    '../_base_/schedules/pascal_vat.py',
+    '../_base_/protocols/vat.py',
+    '../_base_/default_runtime.py',
+]
+work_dir = f'{_base_.work_root}/vat/r101_fss_1shot/{_base_.run_name}'
+model = dict(decode_head=dict(appearance=('layer3', 'layer2', 'layer1')))

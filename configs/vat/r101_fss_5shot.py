@@ -1,0 +1,5 @@
+# VAT, ResNet-101, FSS-1000, 5-shot: published numbers test the 1-shot weights.
+_base_ = './r101_fss_1shot.py'
+shots = 5
+work_dir = f'{_base_.work_root}/vat/r101_fss_{shots}shot/fold{_base_.fold}'
+train_dataloader = val_dataloader = test_dataloader = dict(dataset=dict(shots=shots))
