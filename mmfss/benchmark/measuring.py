@@ -1,8 +1,12 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """What a benchmark measures of its competitors, put into plain dicts."""
 
+import dataclasses
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
@@ -36,18 +40,37 @@ def measure_calls(competitors: Sequence[Competitor], measure: str, rounds: int, 
     times = alternate(
         {name: lambda number, one=one: one.prepare(measure, number) for name, one in able.items()}, rounds, device
     )
-    found = {}
-    for name, one in able.items():
-        found[name] = dict(seconds=times[name], **spread(times[name]), flops=flops(one.prepare(measure, 0)))
-        if memory:
-            found[name].update(_peak(one, measure, setup))
+    found = {
+        name: dict(seconds=times[name], **spread(times[name]), flops=flops(one.prepare(measure, 0)))
+        for name, one in able.items()
+    }
+    if memory:
+        for name, peak in _peaks(able, measure, setup).items():
+            found[name].update(peak)
     return found
 
 
-def _peak(one: Competitor, measure: str, setup: Setup) -> Peak:
+def _peaks(able: Mapping[str, Competitor], measure: str, setup: Setup) -> dict[str, Peak]:
     if setup.device == 'cuda':
-        return cuda_peak(one.prepare(measure, 0), torch.device('cuda'))
-    return process_peak(single_call, setup, one.name, measure)
+        return {name: cuda_peak(one.prepare(measure, 0), torch.device('cuda')) for name, one in able.items()}
+    with _weights_in_a_file(able.values(), setup) as ready:
+        return {name: process_peak(single_call, ready, name, measure) for name in able}
+
+
+@contextmanager
+def _weights_in_a_file(competitors: Iterable[Competitor], setup: Setup) -> Iterator[Setup]:
+    """The setup with random weights as a checkpoint.
+
+    Making them anew takes forwards, whose freed memory would lie in holes all over a process that is to be measured.
+    """
+    own = next((one for one in competitors if isinstance(one, Own)), None)
+    if setup.checkpoint is not None or own is None:
+        yield setup
+        return
+    with TemporaryDirectory() as folder:
+        path = str(Path(folder) / 'weights.pth')
+        torch.save(dict(state_dict=own.model.state_dict()), path)
+        yield dataclasses.replace(setup, checkpoint=path)
 
 
 def measure_evaluation(

@@ -2,7 +2,7 @@
 """EncodedQuery: everything that queries contribute to a segmentation, whatever the supports."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -32,6 +32,14 @@ class EncodedQuery:
     def device(self) -> torch.device:
         """Where the tensors are."""
         return next(iter(self.heads.values())).device
+
+    def visited(self, i: int) -> 'EncodedQuery':
+        """With what the i-th of several visitors made of the blocks."""
+
+        def chosen(features: BackboneFeatures) -> BackboneFeatures:
+            return replace(features, blocks={s: tuple(b[i] for b in found) for s, found in features.blocks.items()})
+
+        return EncodedQuery({name: chosen(features) for name, features in self.heads.items()}, self.outputs)
 
     @property
     def nbytes(self) -> int:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 Size = tuple[int, int]
+# Gets stage and block feature as soon as it is computed and the sizes of earlier stages; returns what is kept of it.
+BlockVisitor = Callable[[str, Tensor, Mapping[str, Size]], object]
 
 STAGES = ('layer2', 'layer3', 'layer4')
 # The last stage computed on layer3 times the foreground: BAM, PFENet and their followers mask a support that early.
@@ -26,7 +28,8 @@ class BackboneFeatures:
             as a rule, 'layer1' and 'masked_layer4' where a head asks for them. Channels and sizes may differ.
         blocks (dict[str, tuple[Tensor]]): For 'layer2', 'layer3', 'layer4', and for 'layer1' where a head asks for that
             stage, the maps (N, C, h, w) of their blocks, in the order of computation: what MSANet and HSNet correlate.
-            Empty where no head asks for them.
+            Empty where no head asks for them; in place of a map stands what a :data:`BlockVisitor` made of it, where
+            there is one.
         neck (Tensor, optional): Output of the segmentor's neck, (N, C, h, w).
         extras (dict[str, Tensor]): Whatever else a backbone gives, each (N, ...).
         sizes (dict[str, tuple[int, int]]): (h, w) of every stage that was computed, kept in ``stages`` or not.

@@ -7,7 +7,7 @@ from mmseg.models.backbones.resnet import BasicBlock, Bottleneck, ResNet
 from torch import Tensor
 
 from mmfss.registry import MODELS
-from mmfss.structures import STAGES, BackboneFeatures
+from mmfss.structures import STAGES, BackboneFeatures, BlockVisitor
 from mmfss.utils.weights import check_init_cfg
 
 from ..layers.folded_norm import conv_norm, run_folded
@@ -49,6 +49,7 @@ class BlockResNet(ResNet):
             convolutions have no place in a residual sum and are refused.
     """
 
+    visits_blocks = True
     arch_settings = {
         18: (BlockBasicBlock, (2, 2, 2, 2)),
         34: (BlockBasicBlock, (3, 4, 6, 3)),
@@ -79,7 +80,9 @@ class BlockResNet(ResNet):
         """Stage -> number of its blocks."""
         return {f'layer{i + 1}': count for i, count in enumerate(self.stage_blocks)}
 
-    def extract_blocks(self, x: Tensor, stages: Sequence[str] = STAGES, blocks: bool = True) -> BackboneFeatures:
+    def extract_blocks(
+        self, x: Tensor, stages: Sequence[str] = STAGES, blocks: bool = True, visit: BlockVisitor | None = None
+    ) -> BackboneFeatures:
         """Stage and block features.
 
         Args:
@@ -87,6 +90,8 @@ class BlockResNet(ResNet):
             stages (Sequence[str]): Those to hand out, of 'layer1' to 'layer4'; nothing behind the last one is computed.
             blocks (bool): Hand out the block features too: of layer2 to the last stage, and of layer1 where that is
                 asked for. Defaults to True.
+            visit (BlockVisitor, optional): Is given each of them, and what it returns is handed out instead: the maps
+                of all blocks take ten times the memory of the stages. It keeps no view of them.
 
         Returns:
             BackboneFeatures: Stages after their last ReLU, blocks before it.
@@ -100,8 +105,9 @@ class BlockResNet(ResNet):
             group = []
             for block in getattr(self, name):
                 total = block.residual_sum(x)
-                x = total.relu() if keep else total.relu_()  # a block feature is the sum itself
-                group.append(total)
+                if keep:
+                    group.append(total if visit is None else visit(name, total, sizes))
+                x = total.relu() if keep and visit is None else total.relu_()  # a block feature is the sum itself
             outputs[name], sizes[name] = x, tuple(x.shape[-2:])
             if keep:
                 sums[name] = tuple(group)

@@ -11,7 +11,7 @@ from mmengine.model import BaseModule
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
-from mmfss.structures import STAGES, BackboneFeatures, SupportBank
+from mmfss.structures import STAGES, BackboneFeatures, BlockVisitor, SupportBank
 from mmfss.utils.precision import without_autocast
 
 from ..layers import resize
@@ -116,6 +116,25 @@ class BaseMetaHead(BaseModule, metaclass=ABCMeta):
             features as they are.
         """
         return features
+
+    def support_visitor(self, labels: Tensor) -> BlockVisitor | None:
+        """What takes the blocks of supports one by one, in evaluation, so that their maps need not be kept.
+
+        :meth:`encode_support` then finds its results in place of the maps, where a backbone can do so; a head that
+        needs the maps themselves has none, the default.
+
+        Args:
+            labels (Tensor): As of :meth:`encode_support`.
+        """
+        return None
+
+    def query_visitor(self, bank: SupportBank) -> BlockVisitor | None:
+        """The same for queries: :meth:`compare` finds its results in place of the maps.
+
+        Args:
+            bank (SupportBank): As of :meth:`compare`.
+        """
+        return None
 
     def decoding(self, device: torch.device) -> AbstractContextManager:
         """Precision of a decoder: autocast as it is in training, none in evaluation.

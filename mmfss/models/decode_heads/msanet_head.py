@@ -1,14 +1,14 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """MSANet's meta learner (Iqbal et al. 2022): BAM's with multi-similarity and attention guidance."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from mmfss.registry import MODELS
-from mmfss.structures import STAGES, BackboneFeatures, SupportBank
+from mmfss.structures import STAGES, BackboneFeatures, BlockVisitor, Size, SupportBank
 
 from ..layers import (
     GuidedAttention,
@@ -96,12 +96,36 @@ class MSANetHead(BAMHead):
         """See :meth:`BaseMetaHead.encode_support`. Every tensor is (N, ...)."""
         tensors = super().encode_support(features, labels)
         if 'similarity' in self.parts:
-            blocks, mask = self._all_blocks(features), foreground(labels)
-            masks = mask_pyramid(mask, self._mask_path(features), [block.shape[-2:] for block in blocks])
-            for i in self._blocks_of(self.block_groups):
-                for k, t in encode_block(blocks[i], masks[i], self.squeezing).items():
-                    tensors[f'block{i}_{k}'] = t
+            visit = self.support_visitor(labels)
+            for i, (stage, block) in enumerate(self._all_blocks(features)):
+                found = visit(stage, block, features.sizes) if isinstance(block, Tensor) else block
+                tensors.update({f'block{i}_{k}': t for k, t in found.items()})
         return tensors
+
+    def support_visitor(self, labels: Tensor) -> BlockVisitor | None:
+        """See :meth:`BaseMetaHead.support_visitor`: makes :func:`encode_block`'s tensors of the compared blocks."""
+        if not self.uses_blocks:
+            return None
+        mask, begun = foreground(labels), False
+
+        def visit(stage: str, block: Tensor, sizes: Mapping[str, Size]) -> dict[str, Tensor]:
+            nonlocal mask, begun
+            path = () if begun else self._mask_path(sizes, block.shape[-2:])
+            (mask,), begun = mask_pyramid(mask, path, [block.shape[-2:]]), True
+            return encode_block(block, mask, self.squeezing) if self._compares(stage) else {}
+
+        return visit
+
+    def query_visitor(self, bank: SupportBank) -> BlockVisitor | None:
+        """See :meth:`BaseMetaHead.query_visitor`: makes ``similarity`` (B, K, h, w) of a compared block."""
+        if not self.uses_blocks:
+            return None
+        compared = iter(self._blocks_of(self.block_groups))
+
+        def visit(stage: str, block: Tensor, sizes: Mapping[str, Size]) -> dict[str, Tensor]:
+            return dict(similarity=self._similarity(block, bank, next(compared))) if self._compares(stage) else {}
+
+        return visit
 
     def encode_query(self, features: BackboneFeatures) -> BackboneFeatures:
         """See :meth:`BAMHead.encode_query`, and the compared blocks."""
@@ -125,10 +149,15 @@ class MSANetHead(BAMHead):
             compared = [block for stage in features.blocks.values() for block in stage]
             maps = []
             for i, block in zip(self._blocks_of(self.block_groups), compared, strict=True):
-                support = {k: bank[f'block{i}_{k}'] for k in ('vectors', 'weight')}
-                maps.append(resize(similarity_map(block, support), size))
+                found = self._similarity(block, bank, i) if isinstance(block, Tensor) else block['similarity']
+                maps.append(resize(found, size))
             tensors['similarity'] = torch.stack(maps, dim=2)
         return tensors
+
+    @staticmethod
+    def _similarity(block: Tensor, bank: SupportBank, i: int) -> Tensor:
+        """(B, K, h, w) of the queries' i-th block (B, C, h, w)."""
+        return similarity_map(block, {k: bank[f'block{i}_{k}'] for k in ('vectors', 'weight')})
 
     def compared_tensors(self) -> tuple[str, ...]:
         """See :meth:`BAMHead.compared_tensors`, and the blocks."""
@@ -162,21 +191,24 @@ class MSANetHead(BAMHead):
             dims |= {f'block{i}_{k}': (-1,) for i in self._blocks_of(self.block_groups) for k in ('vectors', 'weight')}
         return dims
 
-    def _mask_path(self, features: BackboneFeatures) -> list[tuple[int, int]]:
+    def _mask_path(self, sizes: Mapping[str, Size], first: Size) -> list[Size]:
         """Sizes (h, w) that the mask passes before the first block: the released code resizes it step by step.
 
         It starts at twice the side of the first feature it correlates. On ResNet that is layer1's last block, whose map
         it drops (473 -> 238 -> 119 -> 60); elsewhere it is the first compared block (VGG16: 473 -> 120 -> 60 -> 30).
         """
         if 'layer1' in self.num_blocks:
-            h, w = features.sizes['layer1']
+            h, w = sizes['layer1']
             return [(2 * h, 2 * w), (h, w)]
-        h, w = features.blocks['layer2'][0].shape[-2:]
+        h, w = first
         return [(2 * h, 2 * w)]
 
     @staticmethod
-    def _all_blocks(features: BackboneFeatures) -> list[Tensor]:
-        return [block for stage in STAGES for block in features.blocks[stage]]
+    def _all_blocks(features: BackboneFeatures) -> Iterator[tuple[str, Tensor | dict]]:
+        return ((stage, block) for stage in STAGES for block in features.blocks[stage])
+
+    def _compares(self, stage: str) -> bool:
+        return int(stage.removeprefix('layer')) in self.block_groups
 
     def _blocks_of(self, groups: Sequence[int]) -> list[int]:
         """Indices, over all block features, of those in the layers ``groups``."""

@@ -45,8 +45,10 @@ class Evaluation:
         banks = [self.finish(bank) for bank in banks]
 
         def segment(window: Tensor, padded: Tensor | None) -> list[dict[str, Tensor]]:
-            query = self.encode_for(self.extract_feat(window, padded, episode_seed), banks)
-            return [self.segment(query, bank) for bank in banks]
+            single = all(bank.batch_size == 1 for bank in banks) and len(window) == 1
+            visit = self.query_visitor(banks) if single else None
+            query = self.encode_for(self.extract_feat(window, padded, episode_seed, visit), banks)
+            return [self.segment(query.visited(i) if visit else query, bank) for i, bank in enumerate(banks)]
 
         return self._whole_or_windows(images, padding, segment)
 
@@ -81,9 +83,15 @@ class Evaluation:
         bank = self.finish(SupportBank.stack_shots(_exact(store, self._for_forward(shot)) for _, shot in shots))
 
         def segment(image: Tensor, padding: Tensor | None) -> list[dict[str, Tensor]]:
-            name, query = self._kept('query', self._encode_images, image, padding, seed)
-            query = _exact(store, query, remember=True)
-            compared = SupportBank.stack_shots(self._compared(name + key, query, shot) for key, shot in shots)
+            visit = None if self._keeps else self.query_visitor([shot for _, shot in shots])
+            if visit:
+                query = self.encode_query(self.extract_feat(image, padding, seed, visit))
+                pairs = [self.compare(query.visited(k), shot) for k, (_, shot) in enumerate(shots)]
+            else:
+                name, query = self._kept('query', self._encode_images, image, padding, seed)
+                query = _exact(store, query, remember=True)
+                pairs = [self._compared(name + key, query, shot) for key, shot in shots]
+            compared = SupportBank.stack_shots(pairs)
             return [self.segment(query, bank.with_comparison(compared))]
 
         return self._whole_or_windows(inputs['query'], inputs.get('query_padding'), segment)[0]

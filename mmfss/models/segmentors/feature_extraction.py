@@ -1,18 +1,19 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """Backbone features of queries and supports, as the heads of a segmentor ask for them."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from mmfss.structures import MASKED_LAST_STAGE, BackboneFeatures
+from mmfss.structures import MASKED_LAST_STAGE, BackboneFeatures, BlockVisitor, Size, SupportBank
 from mmfss.utils.precision import autocast_to, check_precision, in_bfloat16, without_autocast
 
 from ..decode_heads import BaseMetaHead
 from ..layers import foreground, resize
+from ..layers.exporting import exporting
 from ..layers.norms import eval_norms
 from ..layers.slices import image_slices
 
@@ -70,7 +71,11 @@ class FeatureExtraction:
         return _union(head.support_stages for head in self._meta_heads().values())
 
     def extract_feat(
-        self, inputs: Tensor | BackboneFeatures, padding: Tensor | None = None, episode_seed: Tensor | None = None
+        self,
+        inputs: Tensor | BackboneFeatures,
+        padding: Tensor | None = None,
+        episode_seed: Tensor | None = None,
+        visit: BlockVisitor | None = None,
     ) -> BackboneFeatures:
         """Features of queries; in evaluation float32 or bfloat16 as ``precision`` says, whatever autocast says.
 
@@ -78,12 +83,43 @@ class FeatureExtraction:
             inputs (Tensor | BackboneFeatures): Normalised images (B, 3, H, W), or what a feature store kept of them.
             padding (Tensor, optional): bool (B, H, W), True where an image holds no photograph. Defaults to nowhere.
             episode_seed (Tensor, optional): int64 (B,), for heads that draw. Defaults to zeros.
+            visit (BlockVisitor, optional): Takes the place of the block features, see :meth:`query_visitor`.
         """
-        features = inputs if isinstance(inputs, BackboneFeatures) else self._extract(inputs, self.query_stages())
+        features = inputs if isinstance(inputs, BackboneFeatures) else self._extract(inputs, self.query_stages(), visit)
         return self._describe(features, inputs, padding, episode_seed)
 
+    def query_visitor(self, banks: Sequence[SupportBank]) -> BlockVisitor | None:
+        """What compares each block of a query with several banks as soon as it is there, and drops it.
+
+        Args:
+            banks (Sequence[SupportBank]): Of one episode each.
+
+        Returns:
+            BlockVisitor, optional: Its results are tuples, of each bank what :meth:`BaseMetaHead.compare` finds in
+            place of the map. None where the maps have to be kept.
+        """
+        name = self._visiting_head()
+        visitors = [self._meta_heads()[name].query_visitor(bank.part(name)) for bank in banks] if name else [None]
+        return None if None in visitors else lambda *block: tuple(visit(*block) for visit in visitors)
+
+    def support_visitor(self, labels: Tensor) -> BlockVisitor | None:
+        """The same for supports with labels (N, 1, H, W), see :meth:`BaseMetaHead.support_visitor`."""
+        name = self._visiting_head()
+        return self._meta_heads()[name].support_visitor(labels) if name else None
+
+    def _visiting_head(self) -> str | None:
+        """The one head that reads blocks, where its visitor may run in the middle of the backbone."""
+        names = [name for name, head in self._meta_heads().items() if head.uses_blocks]
+        able = getattr(self.backbone, 'visits_blocks', False)
+        plain = not (self.training or torch.is_grad_enabled() or exporting())
+        return names[0] if able and plain and len(names) == 1 else None
+
     def support_features(
-        self, images: Tensor | BackboneFeatures, labels: Tensor, episode_seed: Tensor | None = None
+        self,
+        images: Tensor | BackboneFeatures,
+        labels: Tensor,
+        episode_seed: Tensor | None = None,
+        visit: BlockVisitor | None = None,
     ) -> BackboneFeatures:
         """Features of supports, with 'masked_layer4' where a head asks for it.
 
@@ -91,36 +127,49 @@ class FeatureExtraction:
             images (Tensor | BackboneFeatures): Normalised images (N, 3, H, W), or what a feature store kept of them.
             labels (Tensor): (N, 1, H, W), 0, 1, 255.
             episode_seed (Tensor, optional): int64 (N,).
+            visit (BlockVisitor, optional): Takes the place of the block features, see :meth:`support_visitor`.
         """
         stored = isinstance(images, BackboneFeatures)
-        features = images if stored else self._extract_masked(images, labels, self.support_stages())
+        features = images if stored else self._extract_masked(images, labels, self.support_stages(), visit)
         return self._describe(features, images, None, episode_seed)
 
     def view_features(self, images: Tensor, labels: Tensor) -> BackboneFeatures:
         """Everything that queries and supports need of images (N, 3, H, W) with labels (N, 1, H, W): for a store."""
         return self._extract_masked(images, labels, _union([self.query_stages(), self.support_stages()]))
 
-    def _extract_masked(self, images: Tensor, labels: Tensor, wanted: Sequence[str]) -> BackboneFeatures:
+    def _extract_masked(
+        self, images: Tensor, labels: Tensor, wanted: Sequence[str], visit: BlockVisitor | None = None
+    ) -> BackboneFeatures:
         """Features with all of these stages; 'masked_layer4' is computed from the labels."""
         if MASKED_LAST_STAGE not in wanted:
-            return self._extract(images, wanted)
+            return self._extract(images, wanted, visit)
         plain = [stage for stage in wanted if stage != MASKED_LAST_STAGE]
-        features = self._extract(images, _union([plain, ['layer3']]))
+        features = self._extract(images, _union([plain, ['layer3']]), visit)
         last = self._masked_last_stage(features['layer3'], labels)
         return replace(features, stages={**features.stages, MASKED_LAST_STAGE: last})
 
-    def _extract(self, images: Tensor, stages: Sequence[str]) -> BackboneFeatures:
+    def _extract(self, images: Tensor, stages: Sequence[str], visit: BlockVisitor | None = None) -> BackboneFeatures:
         blocks = any(head.uses_blocks for head in self._meta_heads().values())
+        dtype = self._feature_dtype(images.device)
+
+        def visited(stage: str, block: Tensor, sizes: Mapping[str, Size]) -> object:
+            with self._head_precision(images.device):
+                return visit(stage, block.to(dtype), sizes)
+
+        visits = () if visit is None else (visited,)
 
         def compute(chosen: slice = slice(None)) -> BackboneFeatures:
-            features = self.backbone.extract_blocks(images[chosen], stages, blocks)
+            features = self.backbone.extract_blocks(images[chosen], stages, blocks, *visits)
             return replace(features, neck=self.neck(tuple(features.stages.values()))) if self.with_neck else features
 
         with self._backbone_gradients(), self._backbone_precision(images.device):
             if self.training and not (self.freeze_backbone and self.norm_eval):
                 return compute()
+            if visits:  # of an image or slice
+                features = compute()
+                return replace(features.to(dtype), blocks=features.blocks)
             features = self._sliced(images, compute)
-            return features if self.training else features.to(self._feature_dtype(images.device))
+            return features if self.training else features.to(dtype)
 
     @staticmethod
     def _sliced(images: Tensor, compute: Callable[[slice], BackboneFeatures]) -> BackboneFeatures:

@@ -169,7 +169,7 @@ class FewShotSegmentor(Evaluation, FeatureExtraction, BaseSegmentor):
 
     def _encode_slice(self, images: Tensor | BackboneFeatures, labels: Tensor, seeds: Tensor) -> SupportBank:
         """Supports (n, ...) as one episode of n shots."""
-        features = self.support_features(images, labels, seeds)
+        features = self.support_features(images, labels, seeds, self.support_visitor(labels))
         heads = self._meta_heads()
         with self._head_precision(images.device):
             parts = {name: head.encode_support(features, labels) for name, head in heads.items()}
