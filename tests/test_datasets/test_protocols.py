@@ -8,6 +8,7 @@ import pytest
 from helpers import pascal, scenes, write_voc
 
 from mmfss.datasets import (
+    AsgnetProtocol,
     BalancedProtocol,
     BamProtocol,
     HdmnetProtocol,
@@ -20,7 +21,7 @@ from mmfss.datasets import (
 from mmfss.datasets.protocols import AllBut, KeyedRandom
 from mmfss.registry import DATASETS, TASK_UTILS
 
-ALL = [BamProtocol, PfenetProtocol, HdmnetProtocol, HsnetProtocol, BalancedProtocol]
+ALL = [BamProtocol, PfenetProtocol, AsgnetProtocol, HdmnetProtocol, HsnetProtocol, BalancedProtocol]
 
 
 @pytest.fixture(scope='module')
