@@ -63,4 +63,5 @@ def training_step(model: nn.Module, case: Case) -> dict[str, Tensor]:
         for name, buffer in model.named_buffers()
         if name.startswith('backbone.')
     }
-    return dict(moved, loss_main_bn_train=losses['loss_final'], loss_aux_bn_train=losses['loss_auxiliary'])
+    main, auxiliary = losses['loss_final'].detach(), losses['loss_auxiliary'].detach()
+    return dict(moved, loss_main_bn_train=main, loss_aux_bn_train=auxiliary)
