@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from mmfss.models.layers import foreground, resize
+from mmfss.models.layers import concat_stages, foreground, resize
 
 from .methods import ReleasedMethod, register
 from .names import renamed_model, strip_parallel_prefix
@@ -102,8 +102,8 @@ def asgnet_outputs(model: nn.Module, case: Case) -> dict[str, Tensor]:
     """
     head, (query, bank), inputs = model.decode_head, encode(model, case), case.inputs
     labels = inputs['support_mask'].flatten(0, 1).unsqueeze(1)
-    shots = model.encode_query(model.support_features(inputs['support'].flatten(0, 1), labels))
-    reduced = shots.heads['meta'].extras['reduced'].unflatten(0, inputs['support'].shape[:2])
+    shots = concat_stages(model.support_features(inputs['support'].flatten(0, 1), labels))
+    reduced = head.reduce(shots)  # (B * K, C, h, w)
     seeds, _ = head.seeds(foreground(labels), reduced.shape[-2:])
     features, valid = query.heads['meta'], bank['valid'].flatten(1)  # (B, K * S)
     parts, output = head.guidance(features, bank), head(query.heads['meta'], bank)
@@ -112,7 +112,7 @@ def asgnet_outputs(model: nn.Module, case: Case) -> dict[str, Tensor]:
     found = dict(
         seeds=seeds.unflatten(0, inputs['support'].shape[:2]),
         query_feat=parts['query'],
-        support_feat=reduced,
+        support_feat=reduced.unflatten(0, inputs['support'].shape[:2]),
         prototypes=pad_sequence([v[kept] for v, kept in zip(vectors, valid, strict=True)], batch_first=True),
         prototype_count=valid.sum(1),
         probability=parts['probability'],

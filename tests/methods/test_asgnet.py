@@ -15,6 +15,10 @@ from model_tester import ModelTester
 from mmfss.conversion import ConversionError, recognise
 from mmfss.conversion.asgnet import asgnet_options, convert_asgnet
 from mmfss.conversion.files import load_into_config
+from mmfss.deployment import compare, exportable, record, structured_input
+from mmfss.deployment.check import reference
+from mmfss.deployment.programs import ENCODER, SEGMENTER
+from mmfss.models.layers import guided_clustering
 from mmfss.models.layers.guided_clustering import superpixel_prototypes
 from mmfss.models.layers.masks import resize_nearest
 from mmfss.models.layers.prototype_allocation import allocate
@@ -140,6 +144,13 @@ def test_far_pixels_and_empty_regions_do_no_harm():
     assert not superpixel_prototypes(features, 0 * mask, seeds, count, 3)[0].any()
 
 
+def test_recorded_graphs_compute_the_same_distances(monkeypatch):
+    centres, vectors = torch.randn(2, 3, 5), torch.randn(2, 7, 5)
+    usual = guided_clustering.distances(centres, vectors)
+    monkeypatch.setattr(guided_clustering, 'exporting', lambda: True)
+    torch.testing.assert_close(guided_clustering.distances(centres, vectors), usual)
+
+
 def test_each_pixel_is_guided_by_the_prototype_most_like_it():
     query = torch.randn(2, 4, 3, 5)
     prototypes = torch.randn(2, 4, 6)
@@ -228,6 +239,23 @@ def test_statistics_move_in_training_as_released_or_stay():
 def test_impossible_options_are_refused(option):
     with pytest.raises(ValueError, match=next(iter(option))):
         MODELS.build(dict(type='FewShotSegmentor', backbone=toys.RESNET, decode_head=dict(ASGNET, **option)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('head', [ASGNET, TestASGNetWithASPP.head], ids=['pyramid', 'aspp'])
+def test_one_recording_serves_all_sizes_and_numbers_of_supports(head):
+    model = segmentor(head)
+    programs, names = record(exportable(model), size=64)
+    assert names == ['vectors', 'valid']
+
+    @torch.no_grad()
+    def run(images, masks, query):
+        return programs[SEGMENTER].module()(query, *programs[ENCODER].module()(images, masks))
+
+    one, more = structured_input(1, (48, 48), (48, 48)), structured_input(3, (57, 80), (96, 41), seed=1)
+    empty = (one[0], 0 * one[1], one[2])
+    scale = reference(model)(*one).abs().max().item()
+    assert max(difference for difference, _ in compare(run, reference(model), [one, more, empty])) < 1e-5 * scale
 
 
 # --- released weights ---

@@ -122,7 +122,7 @@ class ASGNetHead(EnrichedHead):
     def guided(self, features: BackboneFeatures, bank: SupportBank) -> tuple[Tensor, Tensor]:
         """[query, guide] (B, 2 C, h, w), and the probability (B, 1, h, w)."""
         parts = self.guidance(features, bank)
-        return torch.cat([parts['query'].to(parts['guide'].dtype), parts['guide']], dim=1), parts['probability']
+        return torch.cat([parts['query'], parts['guide']], dim=1), parts['probability']
 
     def forward(self, features: BackboneFeatures, bank: SupportBank) -> MetaOutput:
         """See :meth:`EnrichedHead.decode`."""

@@ -11,6 +11,7 @@ from .masks import gather_kept, resize
 from .prototype import masked_average
 
 POSITION_SCALE = 0.1  # of a row or column as a channel: ten feature pixels are a distance of 1
+WHOLE = 1 - 1e-5  # of a resized mask: 1 but for rounding, in graphs too; one background pixel weighs more
 
 
 @full_precision
@@ -37,10 +38,9 @@ def superpixel_prototypes(
     C, S = features.shape[1], seeds.shape[1]
     mask = resize(mask, features.shape[-2:])  # (N, 1, h, w)
     clustered = count.unsqueeze(1) > 1  # (N, 1)
-    order = torch.arange(S, device=seeds.device)
-    valid = torch.where(clustered, order < count.unsqueeze(1), order == 0)  # (N, S)
+    valid = torch.arange(S, device=seeds.device) < count.clamp(min=1).unsqueeze(1)  # (N, S)
     average = masked_average(features, mask).unsqueeze(2)  # (N, C, 1)
-    centres = _cluster(_with_position(features), mask.flatten(1) == 1, seeds, iterations)[:, :, :C]  # (N, S, C)
+    centres = _cluster(_with_position(features), mask.flatten(1) > WHOLE, seeds, iterations)[:, :, :C]  # (N, S, C)
     prototypes = torch.where(clustered.unsqueeze(2), centres.transpose(1, 2), average)
     return prototypes * valid.unsqueeze(1), valid
 
@@ -62,14 +62,14 @@ def _cluster(features: Tensor, region: Tensor, seeds: Tensor, iterations: int) -
     vectors, inside = gather_kept(pixels, region)  # (N, D, M), (N, M)
     vectors = vectors.transpose(1, 2).contiguous()  # (N, M, D)
     for _ in range(iterations):
-        nearness = -_distances(centres, vectors)  # (N, S, M)
+        nearness = -distances(centres, vectors)  # (N, S, M)
         # A softmax, since exp(-distance) alone may be 0 everywhere. An empty region has the mean of zeros.
         lowest = torch.finfo(nearness.dtype).min
         centres = nearness.masked_fill(~inside.unsqueeze(1), lowest).softmax(2) @ vectors
     return centres
 
 
-def _distances(centres: Tensor, vectors: Tensor) -> Tensor:
+def distances(centres: Tensor, vectors: Tensor) -> Tensor:
     """Euclidean distances of (N, S, D) to (N, M, D): (N, S, M). Not by a matrix product, which rounds small ones."""
     if exporting():
         return (centres.unsqueeze(2) - vectors.unsqueeze(1)).square().sum(3).sqrt()

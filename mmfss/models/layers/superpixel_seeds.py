@@ -34,7 +34,8 @@ def place_seeds(mask: Tensor, most: int = 5, area: float = 100) -> tuple[Tensor,
     for _ in range(most):
         field = torch.where(box, torch.where(bounded, distance, corner), -1.0)
         place = field.flatten(1).argmax(1)  # (N,), the first of equal ones
-        row, column = place // w, place % w
+        row = place // w
+        column = place - row * w  # ONNX cannot take the remainder of a size
         seeds.append(torch.stack([row, column], dim=1))
         distance = torch.minimum(distance, _squared(row, h).unsqueeze(2) + _squared(column, w).unsqueeze(1))
         bounded = torch.ones_like(bounded)
