@@ -1,32 +1,29 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """Names of the released PFENet checkpoints (dvlab-research/PFENet) in mmfss."""
 
-from __future__ import annotations
-
-import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from .methods import ReleasedMethod, register
 from .names import renamed_model, strip_parallel_prefix
+from .reference_outputs import training_step
 from .variant import Variant, detect_backbone, told_dataset
 
-if TYPE_CHECKING:
-    from .parity import Case
-
 # Released pattern -> name here, tried in this order on the whole key.
-PFENET_KEYS: tuple[tuple[str, str], ...] = (
-    (r'down_query\.0\.(\w+)', r'decode_head.reduce_query.0.\1'),
-    (r'down_supp\.0\.(\w+)', r'decode_head.reduce_support.0.\1'),
-    (r'init_merge\.(\d)\.0\.(\w+)', r'decode_head.enrich.merge.\1.0.\2'),
+ENRICHMENT_KEYS: tuple[tuple[str, str], ...] = (
     (r'alpha_conv\.(\d)\.0\.(\w+)', r'decode_head.enrich.pass_on.\1.0.\2'),
     (r'beta_conv\.(\d)\.(\d)\.(\w+)', r'decode_head.enrich.refine.\1.\2.\3'),
     (r'inner_cls\.(\d)\.(\d)\.(\w+)', r'decode_head.enrich.classify.\1.\2.\3'),
     (r'res1\.0\.(\w+)', r'decode_head.enrich.join.0.\1'),
     (r'res2\.(\d)\.(\w+)', r'decode_head.refine.\1.\2'),
     (r'cls\.(\d)\.(\w+)', r'decode_head.classify.\1.\2'),
+)
+PFENET_KEYS: tuple[tuple[str, str], ...] = (
+    (r'down_query\.0\.(\w+)', r'decode_head.reduce_query.0.\1'),
+    (r'down_supp\.0\.(\w+)', r'decode_head.reduce_support.0.\1'),
+    (r'init_merge\.(\d)\.0\.(\w+)', r'decode_head.enrich.merge.\1.0.\2'),
+    *ENRICHMENT_KEYS,
 )
 
 
@@ -49,17 +46,6 @@ def convert_pfenet(state: Mapping[str, Tensor], dataset: str | None = None) -> t
     return Variant(method='pfenet', backbone=detect_backbone(state), dataset=told_dataset(dataset)), renamed
 
 
-def pfenet_training_outputs(model: nn.Module, case: Case) -> dict[str, Tensor]:
-    """Losses with BatchNorm in training mode, and where its running statistics are after one forward pass."""
-    losses = model.train().loss(case.inputs, case.samples)
-    moved = {
-        re.sub(r'^backbone\.(stem\.)?', lambda stem: 'after_layer0.' if stem[1] else 'after_', name): buffer
-        for name, buffer in model.named_buffers()
-        if name.startswith('backbone.')
-    }
-    return dict(moved, loss_main_bn_train=losses['loss_final'], loss_aux_bn_train=losses['loss_auxiliary'])
-
-
 register(
     ReleasedMethod(
         name='pfenet',
@@ -69,6 +55,6 @@ register(
         convert=convert_pfenet,
         rules=PFENET_KEYS,
         losses=dict(loss_main='loss_final', loss_aux='loss_auxiliary'),
-        training_outputs=pfenet_training_outputs,
+        training_outputs=training_step,
     )
 )

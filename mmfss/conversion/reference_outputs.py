@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
@@ -43,3 +44,24 @@ def scores_and_guidance(model: nn.Module, case: Case) -> dict[str, Tensor]:
     if hasattr(head, 'guidance'):
         found |= {names.get(name, name): part for name, part in head.guidance(features, bank).items()}
     return found | output.auxiliary
+
+
+def training_step(model: nn.Module, case: Case) -> dict[str, Tensor]:
+    """Losses with BatchNorm in training mode, and where its running statistics are after one forward pass.
+
+    Args:
+        model (nn.Module): A FewShotSegmentor with an :class:`mmfss.models.EnrichedHead`, as in PFENet and ASGNet.
+        case (Case): Its episodes.
+
+    Returns:
+        dict[str, Tensor]: ``loss_main_bn_train``, ``loss_aux_bn_train``, and ``after_NAME`` of the backbone's buffers
+        by their released names.
+    """
+    losses = model.train().loss(case.inputs, case.samples)
+    moved = {
+        re.sub(r'^backbone\.(stem\.)?', lambda stem: 'after_layer0.' if stem[1] else 'after_', name): buffer
+        for name, buffer in model.named_buffers()
+        if name.startswith('backbone.')
+    }
+    main, auxiliary = losses['loss_final'].detach(), losses['loss_auxiliary'].detach()
+    return dict(moved, loss_main_bn_train=main, loss_aux_bn_train=auxiliary)

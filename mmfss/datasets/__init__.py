@@ -13,6 +13,7 @@ from .folder import FolderFewShotDataset, FSS1000Dataset
 from .mapped_dataset import MappedFewShotDataset
 from .pascal5i import Pascal5iDataset
 from .protocols import (
+    AsgnetProtocol,
     BalancedProtocol,
     BamProtocol,
     EpisodeProtocol,
@@ -27,6 +28,7 @@ from .stored_episodes import StoredEpisodes
 from .wrapped_dataset import WrappedFewShotDataset
 
 __all__ = [
+    'AsgnetProtocol',
     'BalancedProtocol',
     'BamProtocol',
     'COCO20iDataset',

@@ -26,6 +26,7 @@ HSNET_FSS = tuple(f'hsnet/{b}_fss_{k}shot' for b in ('r50', 'r101') for k in SHO
 VAT = tuple(f'vat/{b}_{d}_{k}shot' for b in ('r50', 'r101') for d in DATASETS for k in SHOTS)
 VAT_FIVE = tuple(name for name in VAT if name.endswith('5shot'))
 VAT_FSS = tuple(f'vat/{b}_fss_{k}shot' for b in ('r50', 'r101') for k in SHOTS)
+ASGNET = tuple(f'asgnet/{b}_{d}_{k}shot' for b in ('r50', 'r101') for d in DATASETS for k in SHOTS)
 TABLE3 = tuple(
     f'msanet/ablations/r101_pascal_1shot_{part}'
     for part in ('no_similarity', 'no_prototype', 'no_attention', 'no_prior', 'similarity_attention')
@@ -43,7 +44,11 @@ VARIANTS = tuple(
 )
 LITE = (
     'pspnet/lite0_pascal',
-    *(f'{method}/lite0_pascal_{k}shot' for method in ('msanet', 'bam', 'pfenet', 'hsnet', 'vat') for k in SHOTS),
+    *(
+        f'{method}/lite0_pascal_{k}shot'
+        for method in ('msanet', 'bam', 'pfenet', 'hsnet', 'vat', 'asgnet')
+        for k in SHOTS
+    ),
 )
 STORED = ('msanet/lite0_pascal_1shot_stored',)
 WEIGHTLESS = tuple(
@@ -55,6 +60,7 @@ TRAINED = (
     *BAM,
     *PFENET,
     *HSNET,
+    *ASGNET,
     *(name for name in VAT if name not in VAT_FIVE),
     *TABLE3,
     *VARIANTS,

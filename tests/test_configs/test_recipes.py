@@ -5,7 +5,7 @@ import pytest
 import torch
 import yaml
 from helpers import load_script
-from shipped import ALL, BAM, CONFIGS, LITE, PFENET, REPO, STAGE1, STAGE2, STORED, TABLE3, WEIGHTLESS, read
+from shipped import ALL, ASGNET, BAM, CONFIGS, LITE, PFENET, REPO, STAGE1, STAGE2, STORED, TABLE3, WEIGHTLESS, read
 
 SIDES = dict(pascal=473, coco=641)
 
@@ -39,12 +39,31 @@ def test_stage_2(name):
     assert weighting == (None if shots == 1 else dict(shots=5))
 
 
+@pytest.mark.parametrize('name', ASGNET)
+def test_asgnet(name):
+    """As PFENet, but with other validation and test episodes, and weights trained for each K."""
+    cfg = read(name)
+    dataset, shots = name.split('_')[1], int(name[-5])
+    other = read(f'pfenet/r50_{dataset}_1shot')
+    for key in ('optim_wrapper', 'param_scheduler', 'train_cfg', 'total_batch_size', 'auto_scale_lr'):
+        assert cfg[key] == other[key]
+    train = {**cfg.train_dataloader.dataset, 'shots': 1}
+    assert train == other.train_dataloader.dataset and not train['dataset'].exclude_novel
+    val = cfg.val_dataloader.dataset.protocol
+    assert (val.runs, val.episodes, val.seed) == (1, dict(pascal=2000, coco=20000)[dataset], 321)
+    assert cfg.test_protocol.name == 'asgnet' and cfg.model.norm_eval is False and not cfg.get('load_from')
+    assert {cfg[f'{phase}_dataloader'].dataset.shots for phase in ('train', 'val', 'test')} == {shots}
+    shares = cfg.model.decode_head.get('bins')
+    assert shares == (None if dataset == 'pascal' else (1.0, 0.5, 0.25, 0.125))
+
+
 @pytest.mark.parametrize(
     'name',
     [
         *STAGE2,
         *BAM,
         *PFENET,
+        *ASGNET,
         *TABLE3,
         *LITE[1:],
         *STORED,

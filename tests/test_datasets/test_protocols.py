@@ -8,6 +8,7 @@ import pytest
 from helpers import pascal, scenes, write_voc
 
 from mmfss.datasets import (
+    AsgnetProtocol,
     BalancedProtocol,
     BamProtocol,
     HdmnetProtocol,
@@ -21,7 +22,15 @@ from mmfss.datasets import (
 from mmfss.datasets.protocols import AllBut, KeyedRandom
 from mmfss.registry import DATASETS, TASK_UTILS
 
-ALL = [BamProtocol, PfenetProtocol, HdmnetProtocol, HsnetProtocol, ReleasedHsnetProtocol, BalancedProtocol]
+ALL = [
+    BamProtocol,
+    PfenetProtocol,
+    HdmnetProtocol,
+    HsnetProtocol,
+    ReleasedHsnetProtocol,
+    AsgnetProtocol,
+    BalancedProtocol,
+]
 
 
 @pytest.fixture(scope='module')

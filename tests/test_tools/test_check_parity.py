@@ -108,7 +108,7 @@ def test_the_page_gets_the_table_and_keeps_the_rest(tool, tmp_path):
 @pytest.mark.parametrize(
     'options, message',
     [
-        (['--methods', 'nosuch'], 'there is no nosuch; there are bam'),
+        (['--methods', 'nosuch'], 'there is no nosuch; there are asgnet, bam'),
         (['--golden', '.'], 'no case in'),
         (['--out', 'missing.md'], 'a page with the lines'),
     ],

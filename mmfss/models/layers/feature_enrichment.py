@@ -58,7 +58,7 @@ class FeatureEnrichment(nn.Module):
         """
         size, outputs, logits = guided.shape[-2:], [], []
         for level, bin_ in enumerate(self.bins):
-            side = max(int(size[0] * bin_), 1) if bin_ <= 1 else int(bin_)
+            side = torch.sym_max(torch.sym_int(size[0] * bin_), 1) if bin_ <= 1 else int(bin_)
             pooled = torch.cat([adaptive_average(guided, side), resize(probability, (side, side))], dim=1)
             x = self.merge[level](pooled)  # (B, C, b, b)
             if level:
