@@ -51,6 +51,8 @@ class ReleasedMethod:
         rules (Rules): Renaming of the keys of its own parts, without the backbone's.
         outputs (Callable): (model in eval mode, reference case) -> what its authors' code gives, by the names of the
             case (:mod:`mmfss.conversion.parity`). Defaults to scores, guidance and auxiliary maps.
+        prepare (Callable, optional): (model, reference case) -> nothing; sets what the case prescribes beside the
+            episode, such as recorded random draws, before anything is computed.
         settings (Sequence[str]): Names in a case that are inputs beside the episode and not outputs.
         losses (Mapping[str, str]): Released name of a loss -> name here.
         training_outputs (Callable, optional): (model, reference case) -> further outputs of a training step.
@@ -67,6 +69,7 @@ class ReleasedMethod:
     cfg_options: Callable[[Variant], dict[str, Any]] = no_options
     rules: Rules = ()
     outputs: Callable[[nn.Module, Case], dict[str, Tensor]] = scores_and_guidance
+    prepare: Callable[[nn.Module, Case], None] | None = None
     settings: Sequence[str] = ()
     losses: Mapping[str, str] = field(default_factory=lambda: dict(loss='loss_final'))
     training_outputs: Callable[[nn.Module, Case], dict[str, Tensor]] | None = None

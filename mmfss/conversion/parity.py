@@ -157,6 +157,8 @@ def build(case: Case) -> nn.Module:
     if hasattr(model, 'log_base_loss'):
         model.log_base_loss = True  # references hold it
     model.loss_decode = MODELS.build(dict(type='mmseg.CrossEntropyLoss', avg_non_ignore=True))
+    if method.prepare is not None:
+        method.prepare(model, case)
     return model.eval()
 
 

@@ -2,7 +2,7 @@
 """EncodedQuery: everything that queries contribute to a segmentation, whatever the supports."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -32,6 +32,11 @@ class EncodedQuery:
     def device(self) -> torch.device:
         """Where the tensors are."""
         return next(iter(self.heads.values())).device
+
+    def with_seed(self, episode_seed: Tensor) -> 'EncodedQuery':
+        """The same images in episodes of other seeds, int64 (B,)."""
+        seed = episode_seed.to(self.device)
+        return replace(self, heads={name: replace(own, episode_seed=seed) for name, own in self.heads.items()})
 
     @property
     def nbytes(self) -> int:
