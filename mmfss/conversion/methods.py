@@ -57,7 +57,7 @@ class ReleasedMethod:
         losses (Mapping[str, str]): Released name of a loss -> name here.
         training_outputs (Callable, optional): (model, reference case) -> further outputs of a training step.
         tolerances (Mapping[str, float]): Agreement asked for: 'output' relative to the standard deviation, 'loss' and
-            'gradient' relative to their size.
+            'gradient' relative to their size; 'output/prior' and the like for single ones.
         base_learner (bool): Whether it is stage 1, which knows base classes and no episodes. Defaults to False.
     """
 
@@ -75,6 +75,10 @@ class ReleasedMethod:
     training_outputs: Callable[[nn.Module, Case], dict[str, Tensor]] | None = None
     tolerances: Mapping[str, float] = field(default_factory=lambda: dict(output=1e-4, loss=1e-5, gradient=1e-4))
     base_learner: bool = False
+
+    def tolerance(self, name: str) -> float:
+        """Agreement asked for of one value, such as 'output/prior' or 'loss/loss'."""
+        return self.tolerances.get(name, self.tolerances[name.split('/')[0]])
 
 
 METHODS: dict[str, ReleasedMethod] = {}
