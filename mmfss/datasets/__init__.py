@@ -15,6 +15,7 @@ from .pascal5i import Pascal5iDataset
 from .protocols import (
     BalancedProtocol,
     BamProtocol,
+    CyctrProtocol,
     EpisodeProtocol,
     HdmnetProtocol,
     HsnetProtocol,
@@ -30,6 +31,7 @@ __all__ = [
     'BamProtocol',
     'COCO20iDataset',
     'ClassIndex',
+    'CyctrProtocol',
     'DividedFolderDataset',
     'Episode',
     'EpisodeProtocol',

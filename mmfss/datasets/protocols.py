@@ -207,6 +207,16 @@ class PfenetProtocol(BamProtocol):
 
 
 @TASK_UTILS.register_module()
+class CyctrProtocol(BamProtocol):
+    """CyCTR's: as BAM, one run of 1,000 (PASCAL) or 5,000 (COCO) episodes."""
+
+    name = 'cyctr'
+
+    def __init__(self, *, runs: int = 1, episodes: int = 1000, seed: int = 123, min_images: int = 0) -> None:
+        super().__init__(runs=runs, episodes=episodes, seed=seed, min_images=min_images)
+
+
+@TASK_UTILS.register_module()
 class HdmnetProtocol(BamProtocol):
     """HDMNet's: as BAM, ten runs of 1,000 (PASCAL) or 10,000 (COCO) episodes."""
 
