@@ -19,6 +19,7 @@ BAM, PFENET = (
     tuple(f'{method}/{b}_{d}_{k}shot' for b in BACKBONES for d in DATASETS for k in SHOTS)
     for method in ('bam', 'pfenet')
 )
+CYCTR = tuple(f'cyctr/{b}_{d}_{k}shot' for b in BACKBONES[1:] for d in DATASETS for k in SHOTS)
 TABLE3 = tuple(
     f'msanet/ablations/r101_pascal_1shot_{part}'
     for part in ('no_similarity', 'no_prototype', 'no_attention', 'no_prior', 'similarity_attention')
@@ -36,13 +37,13 @@ VARIANTS = tuple(
 )
 LITE = (
     'pspnet/lite0_pascal',
-    *(f'{method}/lite0_pascal_{k}shot' for method in ('msanet', 'bam', 'pfenet') for k in SHOTS),
+    *(f'{method}/lite0_pascal_{k}shot' for method in ('msanet', 'bam', 'pfenet', 'cyctr') for k in SHOTS),
 )
 STORED = ('msanet/lite0_pascal_1shot_stored',)
 WEIGHTLESS = tuple(
     f'{m}/{name}' for m in ('prototype', 'prior_mask') for name in ('lite0_pascal', 'r50_pascal', 'r50_coco')
 )
-TRAINED = (*STAGE1, *STAGE2, *BAM, *PFENET, *TABLE3, *VARIANTS, *LITE, *STORED)
+TRAINED = (*STAGE1, *STAGE2, *BAM, *PFENET, *CYCTR, *TABLE3, *VARIANTS, *LITE, *STORED)
 # On data of their own: tests/test_tools/test_quickstart.py and test_finetuning.py run them.
 ELSEWHERE = (
     'quickstart/pspnet_shapes',

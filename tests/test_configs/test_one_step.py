@@ -18,6 +18,7 @@ FIRST = {
 }
 FIRST |= {'msanet/vgg16_pascal_5shot', 'msanet/ablations/r101_pascal_1shot_meta', *LITE, *STORED}
 FIRST |= {f'{method}/{name}' for method in ('bam', 'pfenet') for name in ('vgg16_pascal_1shot', 'r50_coco_5shot')}
+FIRST |= {'cyctr/r50_pascal_1shot', 'cyctr/r50_coco_5shot'}
 
 
 def marked(names):
