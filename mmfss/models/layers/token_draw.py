@@ -92,14 +92,15 @@ def draw_balanced(foreground: Tensor, number: int, keys: Tensor) -> tuple[Tensor
     """
     B, N = foreground.shape
     F = foreground.sum(1, keepdim=True)  # (B, 1)
-    G, n = N - F, torch.full_like(F, number)
+    whole, n = torch.full_like(F, N), torch.full_like(F, number)  # tensors: a recorded graph has symbols for both
+    G = whole - F
     few, many = n > F, (n <= F) & (n > G)  # too little foreground; else too little background
     take = torch.where(few, F, torch.where(many, torch.minimum(F, 2 * n - G), n))
     take_background = torch.where(few, torch.minimum(G, 2 * n - F), torch.where(many, G, n))
     drawn = torch.where(foreground, ~few, ~many)  # (B, N)
     rank = torch.where(foreground, foreground.cumsum(1), (~foreground).cumsum(1)) - 1
     place = torch.arange(N, device=keys.device).expand(B, N)
-    turn = torch.where(drawn, keys.argsort(1).argsort(1), place) + N * (~foreground)
+    turn = torch.where(drawn, keys.argsort(1).argsort(1), place) + whole * (~foreground)
     order = turn.argsort(1)  # foreground first, within a kind as they are taken
     taken = (place < take) | ((place >= F) & (place < F + take_background))
     first = (~taken).to(torch.uint8).argsort(dim=1, stable=True)[:, : torch.sym_min(N, 2 * number)]
