@@ -15,6 +15,9 @@ from mmfss.conversion import ConversionError, recognise
 from mmfss.conversion.cyctr import convert_cyctr
 from mmfss.conversion.files import load_into_config
 from mmfss.conversion.parity import deviation
+from mmfss.deployment import compare, exportable, record, structured_input
+from mmfss.deployment.check import reference
+from mmfss.deployment.programs import ENCODER, SEGMENTER
 from mmfss.utils.configs import resolve_config
 
 CYCTR = dict(type='CyCTRHead', channels=16, points=4)
@@ -123,6 +126,17 @@ def test_losses_of_the_query_and_of_the_supports():
 def test_channels_must_be_divisible_by_the_heads():
     with pytest.raises(ValueError, match='channels=20 .* 8 heads'):
         toys.build(config(dict(CYCTR, channels=20)))
+
+
+@pytest.mark.slow
+def test_a_recording_draws_the_same_tokens_for_any_size_and_number_of_supports():
+    model = toys.build(config(FEW))
+    programs, _ = record(exportable(model), size=64)
+    encode, segment = (programs[name].module() for name in (ENCODER, SEGMENTER))
+    inputs = [structured_input(1, (48, 48), (48, 48)), structured_input(3, (57, 80), (96, 41), seed=1)]
+    with torch.no_grad():
+        found = compare(lambda images, masks, query: segment(query, *encode(images, masks)), reference(model), inputs)
+    assert max(difference for difference, _ in found) < 1e-5
 
 
 # --- released weights ---
