@@ -37,7 +37,7 @@ WEIGHT_INITIALIZERS = _child('weight initializer', _mmseg.WEIGHT_INITIALIZERS)
 # Optimisation
 OPTIMIZERS = _child('optimizer', _mmseg.OPTIMIZERS)
 OPTIM_WRAPPERS = _child('optim wrapper', _mmseg.OPTIM_WRAPPERS, 'mmfss.engine')
-OPTIM_WRAPPER_CONSTRUCTORS = _child('optim wrapper constructor', _mmseg.OPTIM_WRAPPER_CONSTRUCTORS)
+OPTIM_WRAPPER_CONSTRUCTORS = _child('optim wrapper constructor', _mmseg.OPTIM_WRAPPER_CONSTRUCTORS, 'mmfss.engine')
 PARAM_SCHEDULERS = _child('parameter scheduler', _mmseg.PARAM_SCHEDULERS)
 
 # Judging and looking

@@ -51,11 +51,13 @@ class ReleasedMethod:
         rules (Rules): Renaming of the keys of its own parts, without the backbone's.
         outputs (Callable): (model in eval mode, reference case) -> what its authors' code gives, by the names of the
             case (:mod:`mmfss.conversion.parity`). Defaults to scores, guidance and auxiliary maps.
+        prepare (Callable, optional): (model, reference case) -> nothing; sets what the case prescribes beside the
+            episode, such as recorded random draws, before anything is computed.
         settings (Sequence[str]): Names in a case that are inputs beside the episode and not outputs.
         losses (Mapping[str, str]): Released name of a loss -> name here.
         training_outputs (Callable, optional): (model, reference case) -> further outputs of a training step.
         tolerances (Mapping[str, float]): Agreement asked for: 'output' relative to the standard deviation, 'loss' and
-            'gradient' relative to their size.
+            'gradient' relative to their size; 'output/prior' and the like for single ones.
         base_learner (bool): Whether it is stage 1, which knows base classes and no episodes. Defaults to False.
     """
 
@@ -67,11 +69,16 @@ class ReleasedMethod:
     cfg_options: Callable[[Variant], dict[str, Any]] = no_options
     rules: Rules = ()
     outputs: Callable[[nn.Module, Case], dict[str, Tensor]] = scores_and_guidance
+    prepare: Callable[[nn.Module, Case], None] | None = None
     settings: Sequence[str] = ()
     losses: Mapping[str, str] = field(default_factory=lambda: dict(loss='loss_final'))
     training_outputs: Callable[[nn.Module, Case], dict[str, Tensor]] | None = None
     tolerances: Mapping[str, float] = field(default_factory=lambda: dict(output=1e-4, loss=1e-5, gradient=1e-4))
     base_learner: bool = False
+
+    def tolerance(self, name: str) -> float:
+        """Agreement asked for of one value, such as 'output/prior' or 'loss/loss'."""
+        return self.tolerances.get(name, self.tolerances[name.split('/')[0]])
 
 
 METHODS: dict[str, ReleasedMethod] = {}

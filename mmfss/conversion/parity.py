@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from mmfss.models.layers.norms import eval_norms
 from mmfss.registry import MODELS
 from mmfss.utils.configs import resolve_config
-from mmfss.utils.weights import load_weights
 from mmfss.utils.wording import listed
 
+from .files import load_strictly
 from .methods import METHODS, ReleasedMethod
 from .names import ConversionError, backbone_rules, rename, strip_parallel_prefix
 from .variant import BACKBONES, RELEASED_DATASETS
@@ -140,8 +140,7 @@ def build(case: Case) -> nn.Module:
     """The model of a case's config with the rebuilt weights, converted and loaded strictly; in eval mode.
 
     Raises:
-        ConversionError: When the weights are not of the method that the name says.
-        MisfitError: When they do not fit the config.
+        ConversionError: When the weights are not of the method that the name says, or do not fit the config.
     """
     state = case.released_weights()
     method = METHODS[case.method]
@@ -153,10 +152,12 @@ def build(case: Case) -> nn.Module:
     model_cfg = {key: value for key, value in cfg.model.items() if key not in ('comparison_heads', 'base_checkpoint')}
     with DefaultScope.overwrite_default_scope('mmfss'):
         model = MODELS.build(model_cfg)
-    load_weights(model, weights, f'the converted weights of {case.name} do not fit {variant.config}')
+    load_strictly(model, weights, variant.config)
     if hasattr(model, 'log_base_loss'):
         model.log_base_loss = True  # references hold it
     model.loss_decode = MODELS.build(dict(type='mmseg.CrossEntropyLoss', avg_non_ignore=True))
+    if method.prepare is not None:
+        method.prepare(model, case)
     return model.eval()
 
 

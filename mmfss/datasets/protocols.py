@@ -207,6 +207,16 @@ class PfenetProtocol(BamProtocol):
 
 
 @TASK_UTILS.register_module()
+class CyctrProtocol(BamProtocol):
+    """CyCTR's: as BAM, one run of 1,000 (PASCAL) or 5,000 (COCO) episodes."""
+
+    name = 'cyctr'
+
+    def __init__(self, *, runs: int = 1, episodes: int = 1000, seed: int = 123, min_images: int = 0) -> None:
+        super().__init__(runs=runs, episodes=episodes, seed=seed, min_images=min_images)
+
+
+@TASK_UTILS.register_module()
 class AsgnetProtocol(BamProtocol):
     """ASGNet's: as BAM, one run of 1,000 (PASCAL) or 20,000 (COCO) episodes."""
 

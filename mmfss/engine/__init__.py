@@ -13,6 +13,7 @@ from .hooks import (
     SafeCheckpointHook,
 )
 from .launch import build_runner, find_last_checkpoint, init_launcher
+from .module_optimizers import JointOptimWrapper, ModuleOptimizers
 from .runner import FewShotRunner
 from .stages import ensure_base_learner
 
@@ -25,7 +26,9 @@ __all__ = [
     'FeatureStoreHook',
     'FiniteTrainingHook',
     'FewShotRunner',
+    'JointOptimWrapper',
     'MetaLearnerCheckpointHook',
+    'ModuleOptimizers',
     'PredictionFileHook',
     'ResultFileHook',
     'SafeCheckpointHook',

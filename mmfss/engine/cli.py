@@ -69,7 +69,7 @@ def add_episode_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--protocol',
         metavar='NAME',
-        help='test by configs/_base_/protocols/NAME.py (bam, pfenet, hdmnet, hsnet, vat, cyctr, asgnet, repri, panet, balanced) or by a '
+        help='test by configs/_base_/protocols/NAME.py (bam, pfenet, hdmnet, hsnet, ...) or by a '
         'file like them, instead of what the config says',
     )
     parser.add_argument(

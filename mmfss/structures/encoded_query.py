@@ -41,6 +41,11 @@ class EncodedQuery:
 
         return EncodedQuery({name: chosen(features) for name, features in self.heads.items()}, self.outputs)
 
+    def with_seed(self, episode_seed: Tensor) -> 'EncodedQuery':
+        """The same images in episodes of other seeds, int64 (B,)."""
+        seed = episode_seed.to(self.device)
+        return replace(self, heads={name: replace(own, episode_seed=seed) for name, own in self.heads.items()})
+
     @property
     def nbytes(self) -> int:
         """Memory that all tensors take, in bytes; what several heads share counts once."""

@@ -13,8 +13,9 @@ def roots(tmp_path_factory) -> dict:
         names = write_images(voc / 'JPEGImages', voc / 'SegmentationClassAug', classes)
         for name in ('train', 'train_5953', 'trainaug') if split == 'train' else ('val',):
             (lists / f'{name}.txt').write_text('\n'.join(names) + '\n')
-    for split, classes in (('train2014', (2, 3)), ('val2014', (1, 5))):
-        write_images(coco / split, coco / 'annotations' / split, classes)
+    for phase, classes in (('train', (2, 3)), ('val', (1, 5))):
+        for split in (f'{phase}2014', f'{phase}2017'):
+            write_images(coco / split, coco / 'annotations' / split, classes)
     return dict(pascal=voc, coco=coco)
 
 

@@ -26,6 +26,7 @@ HSNET_FSS = tuple(f'hsnet/{b}_fss_{k}shot' for b in ('r50', 'r101') for k in SHO
 VAT = tuple(f'vat/{b}_{d}_{k}shot' for b in ('r50', 'r101') for d in DATASETS for k in SHOTS)
 VAT_FIVE = tuple(name for name in VAT if name.endswith('5shot'))
 VAT_FSS = tuple(f'vat/{b}_fss_{k}shot' for b in ('r50', 'r101') for k in SHOTS)
+CYCTR = tuple(f'cyctr/{b}_{d}_{k}shot' for b in BACKBONES[1:] for d in DATASETS for k in SHOTS)
 ASGNET = tuple(f'asgnet/{b}_{d}_{k}shot' for b in ('r50', 'r101') for d in DATASETS for k in SHOTS)
 TABLE3 = tuple(
     f'msanet/ablations/r101_pascal_1shot_{part}'
@@ -46,7 +47,7 @@ LITE = (
     'pspnet/lite0_pascal',
     *(
         f'{method}/lite0_pascal_{k}shot'
-        for method in ('msanet', 'bam', 'pfenet', 'hsnet', 'vat', 'asgnet')
+        for method in ('msanet', 'bam', 'pfenet', 'hsnet', 'vat', 'cyctr', 'asgnet')
         for k in SHOTS
     ),
 )
@@ -60,8 +61,9 @@ TRAINED = (
     *BAM,
     *PFENET,
     *HSNET,
-    *ASGNET,
     *(name for name in VAT if name not in VAT_FIVE),
+    *CYCTR,
+    *ASGNET,
     *TABLE3,
     *VARIANTS,
     *LITE,

@@ -19,6 +19,7 @@ FIRST = {
 FIRST |= {'msanet/vgg16_pascal_5shot', 'msanet/ablations/r101_pascal_1shot_meta', *LITE, *STORED}
 FIRST |= {'asgnet/r50_pascal_1shot'}
 FIRST |= {f'{m}/{name}' for m in ('bam', 'pfenet', 'hsnet') for name in ('vgg16_pascal_1shot', 'r50_coco_5shot')}
+FIRST |= {'cyctr/r50_pascal_1shot', 'cyctr/r50_coco_5shot'}
 
 
 def marked(names):

@@ -5,7 +5,22 @@ import pytest
 import torch
 import yaml
 from helpers import load_script
-from shipped import ALL, ASGNET, BAM, CONFIGS, LITE, PFENET, REPO, STAGE1, STAGE2, STORED, TABLE3, WEIGHTLESS, read
+from shipped import (
+    ALL,
+    ASGNET,
+    BAM,
+    CONFIGS,
+    CYCTR,
+    LITE,
+    PFENET,
+    REPO,
+    STAGE1,
+    STAGE2,
+    STORED,
+    TABLE3,
+    WEIGHTLESS,
+    read,
+)
 
 SIDES = dict(pascal=473, coco=641)
 
@@ -63,6 +78,7 @@ def test_asgnet(name):
         *STAGE2,
         *BAM,
         *PFENET,
+        *CYCTR,
         *ASGNET,
         *TABLE3,
         *LITE[1:],
@@ -81,6 +97,25 @@ def test_the_variable_shots_is_followed_unless_weights_are_learnt_for_a_number(n
     assert {d.shots for d in data} == {cfg.shots} == {5 if fixed else 3}
     assert cfg.work_dir == plain.work_dir + ('' if fixed else '_3shot')
     assert cfg.get('load_from') == plain.get('load_from') and cfg.model == plain.model
+
+
+@pytest.mark.parametrize('name', CYCTR)
+def test_cyctr(name):
+    cfg = read(name)
+    dataset, shots = name.split('_')[1], int(name[-5])
+    epochs, batch, rate = dict(pascal=(200, 4, 0.0375), coco=(50, 8, 0.075))[dataset]
+    assert cfg.total_batch_size == cfg.train_dataloader.batch_size == cfg.auto_scale_lr.base_batch_size == batch
+    assert cfg.optim_wrapper.optimizer == dict(type='SGD', lr=rate, momentum=0.9, weight_decay=1e-4)
+    assert cfg.optim_wrapper.modules.transformer.optimizer == dict(type='AdamW', lr=1e-4, weight_decay=1e-2)
+    assert cfg.train_cfg.max_epochs == cfg.param_scheduler.rest[0].end == epochs and not cfg.param_scheduler.transformer
+    assert cfg.train_cfg.val_begin == epochs // 5 + 1
+    data = [cfg[f'{phase}_dataloader'].dataset for phase in ('train', 'val', 'test')]
+    assert {d.shots for d in data} == {shots} and data[0].dataset.exclude_novel is False
+    assert {d.dataset.get('year') for d in data} == {None if dataset == 'pascal' else '2017'}
+    assert data[0].query_pipeline[-2].crop_size == data[1].query_pipeline[1].size == 473
+    assert data[0].query_pipeline[2].ratio_range == dict(pascal=(0.9, 1.1), coco=(0.8, 1.25))[dataset]
+    assert data[0].query_pipeline[1].with_base and 'with_base' not in data[0].support_pipeline[1]
+    assert cfg.test_protocol.name == 'cyctr' and cfg.model.backbone.contract_dilation
 
 
 @pytest.mark.parametrize('name', STAGE1)

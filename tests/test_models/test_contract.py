@@ -79,6 +79,19 @@ def test_an_episode_is_evaluated_by_itself_and_its_seed_counts_where_a_head_draw
 
 
 @torch.no_grad()
+def test_images_are_encoded_once_for_a_head_that_draws_in_forward_alone(monkeypatch):
+    monkeypatch.setattr(ProbingHead, 'draws_in_encoding', False)
+    model, inputs = toys.build(PROBE), toys.episodes(2, 2)
+    inputs = {name: t[:1].repeat(2, *[1] * (t.dim() - 1)) for name, t in inputs.items()}
+    inputs['episode_seed'] = torch.tensor([1, 2])  # the same images twice
+    model(inputs)
+    assert model.decode_head.seen['query'].episode_seed.tolist() == [2]
+    assert model.feature_cache.hits == dict(support=2, query=1)
+    model({name: t for name, t in inputs.items() if name != 'episode_seed'})
+    assert model.decode_head.seen['query'].episode_seed.tolist() == [0]
+
+
+@torch.no_grad()
 def test_a_bank_is_finished_once_for_many_queries_and_anew_with_more_shots():
     model, inputs = toys.build(PROBE), toys.episodes(1, 2)
     bank = model.finish(model.encode_support(inputs['support'], inputs['support_mask']))

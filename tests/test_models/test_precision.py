@@ -16,6 +16,7 @@ HEADS = dict(
     vgg=dict(MODEL, backbone=toys.VGG, base_head=dict(toys.BASE_HEAD, in_channels=16)),
     bam=dict(MODEL, decode_head=dict(type='BAMHead', channels=16, dilations=(1, 2, 3))),
     pfenet=dict(type='FewShotSegmentor', backbone=toys.RESNET, decode_head=dict(type='PFENetHead', channels=16)),
+    cyctr=dict(type='FewShotSegmentor', backbone=toys.RESNET, decode_head=dict(type='CyCTRHead', channels=16)),
     prototype=dict(type='FewShotSegmentor', backbone=toys.RESNET, decode_head=dict(type='PrototypeHead')),
     prior=dict(type='FewShotSegmentor', backbone=toys.RESNET, decode_head=dict(type='PriorMaskHead')),
 )

@@ -56,8 +56,9 @@ class BaseMetaHead(BaseModule, metaclass=ABCMeta):
         support_stages (Sequence[str]): Stages of a support that :meth:`encode_support` reads; 'masked_layer4' is layer4
             computed on layer3 times the foreground.
         uses_blocks (bool): Whether the block features are read.
-        draws (bool): Whether random numbers are drawn by ``features.episode_seed``, which is None otherwise. Images of
-            such a head are encoded anew in every episode.
+        draws (bool): Whether random numbers are drawn by ``features.episode_seed``, which is None otherwise.
+        draws_in_encoding (bool): Whether they are drawn while images are encoded, which then happens anew in every
+            episode. False: in :meth:`forward` alone.
         fixed_shots (int, optional): K where the weights were learnt for one number of supports; None: any number.
     """
 
@@ -65,6 +66,7 @@ class BaseMetaHead(BaseModule, metaclass=ABCMeta):
     support_stages: Sequence[str] = STAGES
     uses_blocks: bool = False
     draws: bool = False
+    draws_in_encoding: bool = True
     fixed_shots: int | None = None
 
     def __init__(

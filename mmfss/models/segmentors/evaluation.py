@@ -89,7 +89,7 @@ class Evaluation:
                 pairs = [self.compare(query.visited(k), shot) for k, (_, shot) in enumerate(shots)]
             else:
                 name, query = self._kept('query', self._encode_images, image, padding, seed)
-                query = _exact(store, query, remember=True)
+                query = self._in_episode(_exact(store, query, remember=True), seed)
                 pairs = [self._compared(name + key, query, shot) for key, shot in shots]
             compared = SupportBank.stack_shots(pairs)
             return [self.segment(query, bank.with_comparison(compared))]
@@ -100,10 +100,16 @@ class Evaluation:
         """Key and value of a support or a query; the last of the inputs is the episode's seed."""
         if not self._keeps:
             return b'', encode(*inputs)
-        content = inputs if self._draws else inputs[:-1]  # the seed counts where a head draws
+        content = inputs if self._encoding_draws else inputs[:-1]  # the seed counts where an encoding draws
         request = role, self.computes_in_bfloat16(inputs[0].device)
         key = digest(request, *(tensor for tensor in content if tensor is not None))
         return key, self.feature_cache.get(role, key, lambda: encode(*inputs))
+
+    def _in_episode(self, query: EncodedQuery, seed: Tensor | None) -> EncodedQuery:
+        """A query that may have been kept from another episode, with the seed of this one."""
+        if not self._draws:
+            return query
+        return query.with_seed(torch.zeros(query.batch_size, dtype=torch.long) if seed is None else seed)
 
     def _compared(self, key: bytes, query: EncodedQuery, shot: SupportBank) -> SupportBank:
         """What the heads make of a query and one shot together."""

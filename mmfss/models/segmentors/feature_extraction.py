@@ -206,6 +206,11 @@ class FeatureExtraction:
         """Whether a head draws random numbers by the episode."""
         return any(head.draws for head in self._meta_heads().values())
 
+    @property
+    def _encoding_draws(self) -> bool:
+        """Whether what an image contributes depends on the episode."""
+        return any(head.draws and head.draws_in_encoding for head in self._meta_heads().values())
+
     def _shared_parts(self) -> list[torch.nn.Module]:
         return [self.backbone, *([self.neck] if self.with_neck else [])]
 

@@ -1,0 +1,5 @@
+# CyCTR, ResNet-101, COCO-20i, 5-shot: not published.
+_base_ = './r101_coco_1shot.py'
+shots = 5
+work_dir = f'{_base_.work_root}/cyctr/r101_coco_{shots}shot/fold{_base_.fold}'
+train_dataloader = val_dataloader = test_dataloader = dict(dataset=dict(shots=shots))

@@ -1,0 +1,5 @@
+# CyCTR, ResNet-50, PASCAL-5i, 5-shot: trained with five supports, as published.
+_base_ = './r50_pascal_1shot.py'
+shots = 5
+work_dir = f'{_base_.work_root}/cyctr/r50_pascal_{shots}shot/fold{_base_.fold}'
+train_dataloader = val_dataloader = test_dataloader = dict(dataset=dict(shots=shots))
