@@ -198,8 +198,8 @@ def _compare(case: Case) -> dict[str, float]:
 
 def _compare_training(case: Case, method: ReleasedMethod, model: nn.Module, found: Mapping[str, Tensor]) -> dict:
     """Losses and gradient norms, with BatchNorm in eval mode and dropout at 0."""
-    # In the released codes' layout: where two inputs of a max pool are next to equal, rounding decides whose gradient it
-    # is, and in a network without BatchNorm that moves the norms of its first layers by up to 2e-3.
+    # In the released codes' layout: where two inputs of a max pool are next to equal, rounding decides who gets the
+    # gradient, and in a network without BatchNorm that moves the norms of its first layers by up to 2e-3.
     undropped(model.train()).to(memory_format=torch.contiguous_format)
     eval_norms(model)
     losses = model.loss(case.inputs, case.samples)
