@@ -52,7 +52,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         nargs='+',
         default=[_OWN],
         metavar='NAME',
-        help=f'bam, pfenet, hdmnet, hsnet, balanced, a file like them, or `{_OWN}` (default)',
+        help=f'bam, pfenet, hdmnet, hsnet, panet, balanced, a file like them, or `{_OWN}` (default)',
     )
     parser.add_argument(
         '--support-control',

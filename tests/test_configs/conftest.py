@@ -9,11 +9,14 @@ def roots(tmp_path_factory) -> dict:
     voc, coco = tmp_path_factory.mktemp('voc'), tmp_path_factory.mktemp('coco')
     lists = voc / 'ImageSets/Segmentation'
     lists.mkdir(parents=True)
+    every = []
     for split, classes in (('train', (6, 7)), ('val', (1, 2))):
         names = write_images(voc / 'JPEGImages', voc / 'SegmentationClassAug', classes)
+        every += names
         for name in (split, 'train_5953') if split == 'train' else (split,):  # the lite configs read train.txt
             (lists / f'{name}.txt').write_text('\n'.join(names) + '\n')
-    for split, classes in (('train2014', (2, 3)), ('val2014', (1, 5))):
+    (lists / 'trainaug.txt').write_text('\n'.join(every) + '\n')  # of both, as PANet has it
+    for split, classes in (('train2014', (2, 3, 22, 23)), ('val2014', (1, 5))):
         write_images(coco / split, coco / 'annotations' / split, classes)
     return dict(pascal=voc, coco=coco)
 

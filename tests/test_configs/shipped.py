@@ -34,15 +34,20 @@ VARIANTS = tuple(
         '5shot_restored_order',
     )
 )
+PANET = (
+    *(f'panet/vgg16_{d}_{k}shot' for d in DATASETS for k in SHOTS),
+    *(f'panet/vgg16_pascal_2way_{k}shot' for k in SHOTS),
+    *(f'panet/ablations/vgg16_pascal_no_align_{k}shot' for k in SHOTS),
+)
 LITE = (
     'pspnet/lite0_pascal',
-    *(f'{method}/lite0_pascal_{k}shot' for method in ('msanet', 'bam', 'pfenet') for k in SHOTS),
+    *(f'{method}/lite0_pascal_{k}shot' for method in ('msanet', 'bam', 'pfenet', 'panet') for k in SHOTS),
 )
 STORED = ('msanet/lite0_pascal_1shot_stored',)
 WEIGHTLESS = tuple(
     f'{m}/{name}' for m in ('prototype', 'prior_mask') for name in ('lite0_pascal', 'r50_pascal', 'r50_coco')
 )
-TRAINED = (*STAGE1, *STAGE2, *BAM, *PFENET, *TABLE3, *VARIANTS, *LITE, *STORED)
+TRAINED = (*STAGE1, *STAGE2, *BAM, *PFENET, *PANET, *TABLE3, *VARIANTS, *LITE, *STORED)
 # On data of their own: tests/test_tools/test_quickstart.py and test_finetuning.py run them.
 ELSEWHERE = (
     'quickstart/pspnet_shapes',

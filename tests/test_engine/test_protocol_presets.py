@@ -21,6 +21,7 @@ PUBLISHED = dict(
     pfenet=((1, 5000, 321, 473), (1, 20000, 321, 641)),
     hdmnet=((10, 1000, 123, 473), (10, 10000, 123, 633)),
     hsnet=((1, 1000, 0, 400), (1, 1000, 0, 400)),
+    panet=((5, 1000, 1234, 417), (5, 1000, 1234, 417)),
     balanced=((5, 1000, 0, 473), (5, 1000, 0, 641)),
 )
 
@@ -36,7 +37,7 @@ def coco(tmp_path_factory):
     root = tmp_path_factory.mktemp('coco')
     images, masks = root / 'val2014', root / 'annotations/val2014'
     images.mkdir(), masks.mkdir(parents=True)
-    for c in (2, 6):
+    for c in (2, 6, 22):
         for k in range(3):
             Image.new('RGB', (WIDTH, HEIGHT), (c, c, c)).save(images / f'{c}_{k}.jpg')
             Image.fromarray(draw_mask([(c, 300)])).save(masks / f'{c}_{k}.png')
@@ -45,6 +46,10 @@ def coco(tmp_path_factory):
 
 def preset_config(name: str, data: str = 'pascal5i_episodes') -> Config:
     cfg = Config.fromfile(DATA / f'{data}.py')
+    if name == 'panet' and data.startswith('coco'):
+        with pytest.raises(ValueError, match="scheme='fwb'"):
+            apply_protocol(cfg, name)
+        cfg.test_dataloader.dataset.dataset.scheme = 'panet'  # its own folds
     apply_protocol(cfg, name)
     return cfg
 
@@ -87,7 +92,7 @@ def test_items(name, on_coco, coco, monkeypatch):
     assert item['inputs']['query'].shape == item['inputs']['support'][0].shape == (3, side, side)
     assert support.gt_sem_seg.data.shape == (1, side, side)
     assert query.gt_sem_seg.data.unique().tolist() == [0, 1, 255]
-    if name == 'hsnet':  # squashed, judged at network size, 255 of the support is background
+    if name in ('hsnet', 'panet'):  # squashed, judged at network size, 255 of the support is background
         assert query.gt_sem_seg.data.shape[1:] == query.ori_shape == query.restore_shape == (side, side)
         assert support.gt_sem_seg.data.unique().tolist() == [0, 1]
     else:  # a square of the longer side, judged at original size, 255 kept apart

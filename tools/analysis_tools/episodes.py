@@ -29,7 +29,7 @@ from mmfss.utils.plain_errors import plain_errors
 def parse_args(argv: list[str] | None = None) -> tuple[argparse.Namespace, argparse.ArgumentParser]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', metavar='CONFIG|LIST', help='a stage-2 config, or an episode list (.jsonl)')
-    parser.add_argument('--protocol', metavar='NAME', help='bam, pfenet, hdmnet, hsnet, balanced, or a file like them')
+    parser.add_argument('--protocol', metavar='NAME', help='one of docs/protocols.md, such as bam, or a file like them')
     parser.add_argument('--split', choices=['val', 'test'], default='test', help='which dataloader (default: test)')
     parser.add_argument('--episodes-file', metavar='FILE', help='check this list against the data of the config')
     parser.add_argument('--out', metavar='FILE', help='write the list to this file (JSON lines)')

@@ -11,6 +11,7 @@ from .loading import (
     LoadFewShotImage,
     start_padding_map,
 )
+from .n_way import LoadNWayAnnotations
 from .packing import PackEpisodeInputs
 from .weak_masks import WeakAnnotation
 
@@ -20,6 +21,7 @@ __all__ = [
     'LoadBrightAnnotations',
     'LoadFewShotAnnotations',
     'LoadFewShotImage',
+    'LoadNWayAnnotations',
     'PackEpisodeInputs',
     'RandomGaussianBlur',
     'RandomScale',
