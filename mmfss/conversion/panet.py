@@ -6,13 +6,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from mmfss.utils.wording import listed
 
 from .methods import ReleasedMethod, register
 from .names import ConversionError, rename, strip_parallel_prefix
-from .reference_outputs import encode
 from .variant import Variant, told_dataset
 
 if TYPE_CHECKING:
@@ -45,14 +45,18 @@ def convert_panet(state: Mapping[str, Tensor], dataset: str | None = None) -> tu
 
 
 def panet_outputs(model: nn.Module, case: Case) -> dict[str, Tensor]:
-    """Everything that PANet's reference cases hold."""
-    query, bank = encode(model, case)
-    features = query.heads['meta']
-    output = model.decode_head(features, bank)
+    """Everything that PANet's reference cases hold, of one class a query or of several."""
+    inputs, head = case.inputs, model.decode_head
+    features = model.encode_query(model.extract_feat(inputs['query'])).heads['meta']
+    encode = model.encode_ways if case.several_classes else model.encode_support
+    found = encode(inputs['support'], inputs['support_mask'])
+    banks = [bank.part('meta') for bank in (found if case.several_classes else [found])]
+    output = head.forward_ways(features, banks)
+    fg, bg = (torch.stack([bank[name].mean(1) for bank in banks], 1) for name in ('foreground', 'background'))
     return dict(
-        feat_query=features[model.decode_head.stage],
-        fg_prototype=bank['foreground'].mean(1),
-        bg_prototype=bank['background'].mean(1),
+        feat_query=features[head.stage],
+        fg_prototype=fg,  # (B, W, C)
+        bg_prototype=bg.mean(1),
         dist=output.auxiliary['scores'],
         logits=output.logits,
     )

@@ -65,6 +65,11 @@ class Case:
         return {name: t.float() if t.dtype == torch.float16 else t for name, t in tensors.items()}
 
     @property
+    def several_classes(self) -> bool:
+        """Whether a query has several classes: supports (B, W, K, 3, H, W), labels 0, 1 + w, 255."""
+        return self.arrays['support_img'].dim() == 6
+
+    @property
     def inputs(self) -> dict[str, Tensor]:
         """The episodes as a model takes them."""
         found = dict(
@@ -151,6 +156,8 @@ def build(case: Case) -> nn.Module:
     cfg = Config.fromfile(resolve_config(variant.config))
     cfg.merge_from_dict(variant.cfg_options)
     model_cfg = {key: value for key, value in cfg.model.items() if key not in ('comparison_heads', 'base_checkpoint')}
+    if case.several_classes:
+        model_cfg['type'] = 'NWaySegmentor'
     with DefaultScope.overwrite_default_scope('mmfss'):
         model = MODELS.build(model_cfg)
     load_weights(model, weights, f'the converted weights of {case.name} do not fit {variant.config}')

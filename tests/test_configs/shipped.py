@@ -42,6 +42,7 @@ PANET = (
 LITE = (
     'pspnet/lite0_pascal',
     *(f'{method}/lite0_pascal_{k}shot' for method in ('msanet', 'bam', 'pfenet', 'panet') for k in SHOTS),
+    'panet/lite0_pascal_2way_1shot',
 )
 STORED = ('msanet/lite0_pascal_1shot_stored',)
 WEIGHTLESS = tuple(
@@ -70,7 +71,7 @@ def shrink(cfg: Config) -> Config:
     """The same config on images of :data:`SIDE` pixels, without files of earlier stages."""
     for loader in filter(None, (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader)):
         _shrink_pipelines(loader.dataset)
-        if loader.dataset.get('protocol', {}).get('type') == 'BalancedProtocol':
+        if loader.dataset.get('protocol', {}).get('min_images'):
             loader.dataset.protocol.min_images = IMAGES_A_CLASS
     if 'size' in cfg.model.data_preprocessor:
         cfg.model.data_preprocessor.size = (SIDE, SIDE)

@@ -162,6 +162,13 @@ def test_plain_vgg(options, negative):
     assert pools == [True] * 4 + [options.get('last_pool', True)]
 
 
+def test_plain_vgg_has_the_parameters_of_the_released_codes():
+    with torch.device('meta'):
+        plain, normed = (toys.MODELS.build(dict(type='PlainVGG', norm=norm)) for norm in (False, True))
+    assert sum(p.numel() for p in plain.parameters()) == 14_714_688  # PANet
+    assert sum(p.numel() for p in normed.parameters()) == 14_723_136  # FWB without its exit layer
+
+
 def test_plain_vgg_refuses_what_it_cannot_do():
     with pytest.raises(ValueError, match='five blocks'):
         toys.build(dict(PLAIN, dilations=(1, 2)))
