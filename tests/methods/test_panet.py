@@ -159,7 +159,7 @@ def test_one_recording_serves_all_sizes_and_numbers_of_supports():
         differences = compare(
             lambda images, masks, query: segment(query, *encode(images, masks)), reference(model), inputs
         )
-    assert max(difference for difference, _ in differences) < 1e-4 and names == ('foreground', 'background')
+    assert max(difference for difference, _ in differences) < 1e-4 and list(names) == ['foreground', 'background']
 
 
 def test_released_weights_do_not_say_their_data_set():
