@@ -17,7 +17,7 @@ model = dict(
 
 # Weights that are good already: few steps, and a tenth of the learning rate of a new head. All layers take part in the
 # backward pass, so a step costs several times that of a method on frozen features.
-max_iters = 240
+max_iters = 100
 total_batch_size = 2
 optim_wrapper = dict(
     _delete_=True, type='BFloat16OptimWrapper', optimizer=dict(type='AdamW', lr=1e-4, weight_decay=1e-4)
@@ -25,5 +25,5 @@ optim_wrapper = dict(
 param_scheduler = [dict(type='PolyLR', power=0.9, eta_min=0.0, begin=0, end=max_iters, by_epoch=False)]
 train_dataloader = dict(batch_size=total_batch_size, sampler=dict(type='InfiniteSampler'))
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
-default_hooks = dict(checkpoint=dict(interval=60))
+default_hooks = dict(checkpoint=dict(interval=50))
 auto_scale_lr = dict(enable=False, base_batch_size=total_batch_size)
