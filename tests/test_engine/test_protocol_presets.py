@@ -100,6 +100,18 @@ def test_items(name, on_coco, coco, monkeypatch):
         assert query.restore_shape == (WIDTH, WIDTH) and 255 in support.gt_sem_seg.data.unique()
 
 
+def test_two_classes_a_query(monkeypatch):
+    monkeypatch.setenv('MMFSS_TRAIN_LIST', 'ImageSets/Segmentation/val.txt')
+    cfg = Config.fromfile(REPO / 'configs/panet/vgg16_pascal_2way_1shot.py')
+    apply_protocol(cfg)
+    assert cfg.test_dataloader.dataset.support_pipeline[1] == dict(type='LoadNWayAnnotations', keep_ignore=False)
+    item = build(cfg)[0]
+    query, supports = item['data_samples']['query'], item['data_samples']['support']
+    assert len(supports) == len(query.way_class_ids) == 2 and query.gt_sem_seg.data.shape == (1, 417, 417)
+    for way, support in enumerate(supports):
+        assert {0, 1 + way} <= set(support.gt_sem_seg.data.unique().tolist()) <= {0, 1, 2}
+
+
 def test_one_config_line(tmp_path):
     file = tmp_path / 'mine.py'
     file.write_text(f"_base_ = ['{DATA}/pascal5i_episodes.py', '{REPO}/configs/_base_/protocols/hsnet.py']\n")
