@@ -20,7 +20,14 @@ from pathlib import Path
 from mmengine.logging import MMLogger
 from prettytable import PrettyTable
 
-from mmfss.datasets import Episode, EpisodicDataset, episodes_hash, read_episodes, write_episodes
+from mmfss.datasets import (
+    Episode,
+    EpisodicDataset,
+    NWayEpisodicDataset,
+    episodes_hash,
+    read_episodes,
+    write_episodes,
+)
 from mmfss.engine.cli import add_run_options, add_shots_option, load_config
 from mmfss.registry import DATASETS
 from mmfss.utils.plain_errors import plain_errors
@@ -52,6 +59,8 @@ def build_dataset(args: argparse.Namespace, parser: argparse.ArgumentParser) -> 
     dataset = DATASETS.build(dataset) if dataset else None
     if not isinstance(dataset, EpisodicDataset) or dataset.training:
         parser.error(f'{args.config}: {args.split}_dataloader.dataset is no EpisodicDataset with fixed episodes')
+    if isinstance(dataset, NWayEpisodicDataset):
+        parser.error(f'{args.config}: its episodes have several classes; lists and tables are for one')
     return dataset
 
 
