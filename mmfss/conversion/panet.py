@@ -55,7 +55,7 @@ def panet_outputs(model: nn.Module, case: Case) -> dict[str, Tensor]:
     fg, bg = (torch.stack([bank[name].mean(1) for bank in banks], 1) for name in ('foreground', 'background'))
     return dict(
         feat_query=features[head.stage],
-        fg_prototype=fg,  # (B, W, C)
+        fg_prototype=fg if case.several_classes else fg[:, 0],  # (B, W, C) or (B, C)
         bg_prototype=bg.mean(1),
         dist=output.auxiliary['scores'],
         logits=output.logits,

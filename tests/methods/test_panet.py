@@ -185,7 +185,7 @@ def test_the_tool_writes_what_the_config_loads(tmp_path, monkeypatch, capsys):
     command = capsys.readouterr().out.split('test it: ')[1]
     assert command.split()[2:] == ['configs/panet/vgg16_pascal_1shot.py', str(target), '--fold', '2']
     written = torch.load(target, weights_only=True)
-    assert written['meta']['fold'] == 2 and len(written['state_dict']) == 26
+    assert written['meta']['dataset_meta']['fold'] == 2 and len(written['state_dict']) == 26
     for given, ours in zip(state.values(), written['state_dict'].values(), strict=True):
         assert torch.equal(given, ours)
 
