@@ -30,6 +30,7 @@ class ModelTester:
         size (tuple[int, int]): height and width of the images.
         shots (int): K of the tests that need one only.
         learned (bool): whether the method has weights to train.
+        freeze_backbone (bool): whether the backbone stays as it is.
         ignores_void (bool): whether 255 in a support counts as background does: true of methods that read nothing but
             the foreground, false of those that read the background or the void too.
         half_tolerance (float): error of the scores under autocast, relative to their size.
@@ -43,6 +44,7 @@ class ModelTester:
     size = (41, 41)
     shots = 1
     learned = True
+    freeze_backbone = True
     ignores_void = True
     half_tolerance = 1e-2
     batch_tolerance = 1e-5
@@ -51,6 +53,8 @@ class ModelTester:
 
     def config(self) -> dict:
         config = dict(type=self.segmentor, backbone=dict(self.backbone), decode_head=dict(self.head))
+        if not self.freeze_backbone:
+            config['freeze_backbone'] = False
         if self.segmentor == 'BaseLearnerEnsemble':
             config['base_head'] = dict(self.base_head)
         return config
@@ -109,7 +113,8 @@ class ModelTester:
         assert total.isfinite() and all(name.startswith('loss') for name in losses)
         trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         assert bool(trained) == self.learned
-        frozen = [model.backbone, *([model.base_head] if hasattr(model, 'base_head') else [])]
+        frozen = [model.backbone] if self.freeze_backbone else []
+        frozen += [model.base_head] if hasattr(model, 'base_head') else []
         for part in frozen:
             assert not any(p.requires_grad for p in part.parameters())
             assert not any(module.training for module in part.modules())

@@ -52,7 +52,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         nargs='+',
         default=[_OWN],
         metavar='NAME',
-        help=f'bam, pfenet, hdmnet, hsnet, ..., a file like them, or `{_OWN}` (default)',
+        help=f'one or more of docs/protocols.md, such as bam, a file like them, or `{_OWN}` (default)',
     )
     parser.add_argument(
         '--support-control',

@@ -65,6 +65,11 @@ class Case:
         return {name: t.float() if t.dtype == torch.float16 else t for name, t in tensors.items()}
 
     @property
+    def several_classes(self) -> bool:
+        """Whether a query has several classes: supports (B, W, K, 3, H, W), labels 0, 1 + w, 255."""
+        return self.arrays['support_img'].dim() == 6
+
+    @property
     def inputs(self) -> dict[str, Tensor]:
         """The episodes as a model takes them."""
         found = dict(
@@ -150,6 +155,8 @@ def build(case: Case) -> nn.Module:
     cfg = Config.fromfile(resolve_config(variant.config))
     cfg.merge_from_dict(variant.cfg_options)
     model_cfg = {key: value for key, value in cfg.model.items() if key not in ('comparison_heads', 'base_checkpoint')}
+    if case.several_classes:
+        model_cfg['type'] = 'NWaySegmentor'
     with DefaultScope.overwrite_default_scope('mmfss'):
         model = MODELS.build(model_cfg)
     load_strictly(model, weights, variant.config)
@@ -199,7 +206,9 @@ def _compare(case: Case) -> dict[str, float]:
 
 def _compare_training(case: Case, method: ReleasedMethod, model: nn.Module, found: Mapping[str, Tensor]) -> dict:
     """Losses and gradient norms, with BatchNorm in eval mode and dropout at 0."""
-    undropped(model.train())
+    # In the released codes' layout: where two inputs of a max pool are next to equal, rounding decides who gets the
+    # gradient, and in a network without BatchNorm that moves the norms of its first layers by up to 2e-3.
+    undropped(model.train()).to(memory_format=torch.contiguous_format)
     eval_norms(model)
     losses = model.loss(case.inputs, case.samples)
     sum(value for name, value in losses.items() if name.startswith('loss')).backward()

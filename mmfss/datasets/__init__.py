@@ -11,6 +11,9 @@ from .few_shot_dataset import FewShotSegDataset
 from .fixed_views import FixedViews
 from .folder import FolderFewShotDataset, FSS1000Dataset
 from .mapped_dataset import MappedFewShotDataset
+from .n_way_dataset import NWayEpisodicDataset
+from .n_way_episodes import NWayEpisode, n_way_hash
+from .panet_protocol import PanetProtocol
 from .pascal5i import Pascal5iDataset
 from .protocols import (
     AsgnetProtocol,
@@ -46,6 +49,9 @@ __all__ = [
     'HdmnetProtocol',
     'HsnetProtocol',
     'MappedFewShotDataset',
+    'NWayEpisode',
+    'NWayEpisodicDataset',
+    'PanetProtocol',
     'Pascal5iDataset',
     'PfenetProtocol',
     'ReleasedHsnetProtocol',
@@ -55,6 +61,7 @@ __all__ = [
     'WrappedFewShotDataset',
     'episodes_hash',
     'load_class_index',
+    'n_way_hash',
     'read_episodes',
     'transforms',
     'write_episodes',

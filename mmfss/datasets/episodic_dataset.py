@@ -212,25 +212,33 @@ class EpisodicDataset(Dataset):
             raise IndexError(f'episode {index} of {len(self)}')
         index %= len(self)
         if not self.training:
-            episode = self.episodes[index]
-            return self._item(
-                int(self._class_ids[index]),
-                self._query_places[index],
-                self._support_places[index],
-                int(self._support_class_ids[index]),
-                run=episode.run,
-                episode=episode.episode,
-            )
+            return self._fixed_item(index)
         for _ in range(MAX_DRAWS):
             try:
-                class_id, query, supports = self._sampler.draw(index)
-                return self._item(class_id, query, supports, class_id, run=0, episode=index)
+                return self._drawn_item(index)
             except CorruptFileError as error:
                 warnings.warn(f'{error} Another episode is drawn.', RuntimeWarning, stacklevel=2)
                 index = np.random.randint(len(self))
         raise RuntimeError(
             f'{MAX_DRAWS} episodes in a row held a corrupt file. See the warnings above for their names.'
         )
+
+    def _fixed_item(self, index: int) -> dict:
+        """Episode of an evaluation."""
+        episode = self.episodes[index]
+        return self._item(
+            int(self._class_ids[index]),
+            self._query_places[index],
+            self._support_places[index],
+            int(self._support_class_ids[index]),
+            run=episode.run,
+            episode=episode.episode,
+        )
+
+    def _drawn_item(self, index: int) -> dict:
+        """Episode of a training, drawn anew."""
+        class_id, query, supports = self._sampler.draw(index)
+        return self._item(class_id, query, supports, class_id, run=0, episode=index)
 
     def _item(
         self,

@@ -8,7 +8,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmfss.utils.checkpoint_files import add_trust_option
-from mmfss.utils.configs import resolve_config, type_name
+from mmfss.utils.configs import gives_episodes, resolve_config
 
 from .batch_size import settle_batch_size
 from .cross_validation import all_folds
@@ -69,7 +69,7 @@ def add_episode_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--protocol',
         metavar='NAME',
-        help='test by configs/_base_/protocols/NAME.py (bam, pfenet, hdmnet, hsnet, ...) or by a '
+        help='test by one of docs/protocols.md, such as bam (configs/_base_/protocols/NAME.py), or by a '
         'file like them, instead of what the config says',
     )
     parser.add_argument(
@@ -161,7 +161,7 @@ def check_fold(cfg: Config) -> None:
 def _set_test_shots(cfg: Config, shots: int, parser: argparse.ArgumentParser) -> None:
     """Show ``shots`` supports in the test episodes of a config whose other fields are about another number."""
     dataset = cfg.get('test_dataloader', {}).get('dataset', {})
-    if type_name(dataset) != 'EpisodicDataset':
+    if not gives_episodes(dataset):
         parser.error(
             f'--shots {shots} has no effect on {cfg.filename}: test_dataloader.dataset is no EpisodicDataset '
             '(a stage-1 config?)'

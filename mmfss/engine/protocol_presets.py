@@ -15,7 +15,7 @@ from mmengine.logging import print_log
 
 from mmfss.datasets.pipelines import ANNOTATION, GEOMETRY, IMAGE, OTHER, PACKING, WEAK, step_kind
 from mmfss.registry import DATASETS, TASK_UTILS
-from mmfss.utils.configs import resolve_config, type_name
+from mmfss.utils.configs import gives_episodes, resolve_config
 
 PRESETS = ('bam', 'pfenet', 'hdmnet', 'hsnet', 'vat', 'cyctr', 'asgnet', 'repri', 'panet', 'balanced')
 _FIELDS = {'name', 'sampling', 'geometry', 'ground_truth', 'support_ignore', 'requires', 'datasets'}
@@ -32,7 +32,7 @@ def apply_protocol(cfg: Config, preset: str | None = None, size: int | None = No
     config field ``protocol_size``.
 
     Args:
-        cfg (Config): A stage-2 config; ``test_dataloader.dataset`` is an EpisodicDataset.
+        cfg (Config): A stage-2 config; ``test_dataloader.dataset`` is an EpisodicDataset or one of several classes.
         preset (str, optional): Name of a preset or path of a file like them; the config's own ``test_protocol`` else.
         size (int, optional): Side of the network's input; the config's ``protocol_size`` else, the preset's at last.
         quiet (bool): Say nothing of another size than the published one, where the call is only a check. Defaults to
@@ -53,7 +53,7 @@ def apply_protocol(cfg: Config, preset: str | None = None, size: int | None = No
             f'test_protocol {name}: the fields are {sorted(_FIELDS)}; wrong or missing: {sorted(unknown)}.'
         )
     loader = copy.deepcopy(cfg.get('test_dataloader'))
-    if loader is None or type_name(loader.dataset) != 'EpisodicDataset':
+    if loader is None or not gives_episodes(loader.dataset):
         raise ValueError(
             f'The protocol {name} is for episodes: test_dataloader.dataset of {cfg.filename} is no '
             'EpisodicDataset (a stage-1 config?).'

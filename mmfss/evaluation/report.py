@@ -125,6 +125,10 @@ def _percent(fraction: float) -> float | None:
     return None if math.isnan(fraction) else float(fraction) * 100
 
 
+def _ways(report: dict) -> str:
+    return f'{report["ways"]}-way ' if report.get('ways') else ''
+
+
 def _show(value: float | None) -> str:
     return '-' if value is None else f'{value:.2f}'
 
@@ -133,7 +137,7 @@ def format_report(report: dict) -> str:
     """The two tables and the lines a reader needs to trust them, as one text for the log."""
     several = report['num_runs'] > 1
     head = (
-        f'protocol {report["protocol"]}, fold {report["fold"]}, {report["shots"]}-shot, '
+        f'protocol {report["protocol"]}, fold {report["fold"]}, {_ways(report)}{report["shots"]}-shot, '
         f'{report["num_runs"]} run(s), {report["num_episodes"]} episodes, hash '
         f'{report["episodes_hash"]}'
     )
@@ -178,11 +182,12 @@ def format_report(report: dict) -> str:
 
 
 def report_name(report: dict) -> str:
-    """File name of a report: ``results_<protocol>[_<support_annotation>][_<support_control>].json``."""
+    """File name of a report: ``results_<protocol>[_<W>way][_<support_annotation>][_<support_control>].json``."""
     weak = report.get('support_annotation')
     parts = [
         'results',
         report.get('protocol') or 'custom',
+        _ways(report).rstrip().replace('-', ''),
         None if weak == 'mask' else weak,
         report.get('support_control'),
     ]

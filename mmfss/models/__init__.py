@@ -2,11 +2,11 @@
 from mmfss.structures import BackboneFeatures
 
 from . import decode_heads
-from .backbones import BlockFeatureBackbone, BlockPlainVGG, BlockResNet, BlockVGG
-from .data_preprocessor import EpisodeDataPreProcessor
+from .backbones import BlockFeatureBackbone, BlockPlainVGG, BlockResNet, BlockVGG, PlainVGG
+from .data_preprocessor import EpisodeDataPreProcessor, NWayDataPreProcessor
 from .decode_heads import *  # noqa: F403, every head of the folder
 from .losses import WeightedCrossEntropyLoss
-from .segmentors import BaseLearnerEnsemble, FewShotSegmentor
+from .segmentors import BaseLearnerEnsemble, FewShotSegmentor, NWaySegmentor
 
 __all__ = [
     'BackboneFeatures',
@@ -17,6 +17,9 @@ __all__ = [
     'BlockVGG',
     'EpisodeDataPreProcessor',
     'FewShotSegmentor',
+    'NWayDataPreProcessor',
+    'NWaySegmentor',
+    'PlainVGG',
     'WeightedCrossEntropyLoss',
     *decode_heads.__all__,
 ]

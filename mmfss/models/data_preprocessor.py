@@ -138,3 +138,25 @@ class EpisodeDataPreProcessor(BaseDataPreprocessor):
                 f'{what} of one batch differ in size: {names}. End the pipeline with a crop or a pad to a '
                 'fixed size, or set batch_size=1'
             )
+
+
+@MODELS.register_module()
+class NWayDataPreProcessor(EpisodeDataPreProcessor):
+    """As :class:`EpisodeDataPreProcessor`, for episodes of W classes a query (NWayEpisodicDataset)."""
+
+    def forward(self, data: dict, training: bool = False) -> dict[str, object]:
+        """Collated episodes to model input.
+
+        Args:
+            data (dict): See :class:`EpisodeDataPreProcessor`, with W*K supports way by way.
+            training (bool): Not used; kept for the interface.
+
+        Returns:
+            dict: See :class:`EpisodeDataPreProcessor`, with ``support`` (B, W, K, 3, H, W) and ``support_mask``
+            (B, W, K, H, W) int64 of 0, 1 + w, 255.
+        """
+        found = super().forward(data, training)
+        ways = len(found['data_samples'][0].metainfo['way_class_ids'])
+        for name in ('support', 'support_mask'):
+            found['inputs'][name] = found['inputs'][name].unflatten(1, (ways, -1))
+        return found

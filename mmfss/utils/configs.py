@@ -93,3 +93,8 @@ def type_name(config: Any) -> str:
     """
     kind = config.get('type') if isinstance(config, Mapping) else None
     return kind.__name__ if isinstance(kind, type) else str(kind or '').split('.')[-1]
+
+
+def gives_episodes(config: Any) -> bool:
+    """Whether a data set's config is one of episodes, of one class a query or of several."""
+    return type_name(config) in ('EpisodicDataset', 'NWayEpisodicDataset')

@@ -9,11 +9,14 @@ def roots(tmp_path_factory) -> dict:
     voc, coco = tmp_path_factory.mktemp('voc'), tmp_path_factory.mktemp('coco')
     lists = voc / 'ImageSets/Segmentation'
     lists.mkdir(parents=True)
+    every = []
     for split, classes in (('train', (6, 7)), ('val', (1, 2))):
         names = write_images(voc / 'JPEGImages', voc / 'SegmentationClassAug', classes)
-        for name in ('train', 'train_5953', 'trainaug') if split == 'train' else ('val',):
+        every += names
+        for name in (split, 'train_5953') if split == 'train' else (split,):  # the lite configs read train.txt
             (lists / f'{name}.txt').write_text('\n'.join(names) + '\n')
-    for phase, classes in (('train', (2, 3)), ('val', (1, 5))):
+    (lists / 'trainaug.txt').write_text('\n'.join(every) + '\n')  # of both, as PANet has it
+    for phase, classes in (('train', (2, 3, 22, 23)), ('val', (1, 5))):
         for split in (f'{phase}2014', f'{phase}2017'):
             write_images(coco / split, coco / 'annotations' / split, classes)
     return dict(pascal=voc, coco=coco)

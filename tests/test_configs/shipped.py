@@ -43,13 +43,19 @@ VARIANTS = tuple(
         '5shot_restored_order',
     )
 )
+PANET = (
+    *(f'panet/vgg16_{d}_{k}shot' for d in DATASETS for k in SHOTS),
+    *(f'panet/vgg16_pascal_2way_{k}shot' for k in SHOTS),
+    *(f'panet/ablations/vgg16_pascal_no_align_{k}shot' for k in SHOTS),
+)
 LITE = (
     'pspnet/lite0_pascal',
     *(
         f'{method}/lite0_pascal_{k}shot'
-        for method in ('msanet', 'bam', 'pfenet', 'hsnet', 'vat', 'cyctr', 'asgnet')
+        for method in ('msanet', 'bam', 'pfenet', 'hsnet', 'vat', 'cyctr', 'asgnet', 'panet')
         for k in SHOTS
     ),
+    'panet/lite0_pascal_2way_1shot',
 )
 STORED = ('msanet/lite0_pascal_1shot_stored',)
 WEIGHTLESS = tuple(
@@ -64,6 +70,7 @@ TRAINED = (
     *(name for name in VAT if name not in VAT_FIVE),
     *CYCTR,
     *ASGNET,
+    *PANET,
     *TABLE3,
     *VARIANTS,
     *LITE,
@@ -94,7 +101,7 @@ def shrink(cfg: Config) -> Config:
     """The same config on images of :data:`SIDE` pixels, without files of earlier stages."""
     for loader in filter(None, (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader)):
         _shrink_pipelines(loader.dataset)
-        if loader.dataset.get('protocol', {}).get('type') == 'BalancedProtocol':
+        if loader.dataset.get('protocol', {}).get('min_images'):
             loader.dataset.protocol.min_images = IMAGES_A_CLASS
     if 'size' in cfg.model.data_preprocessor:
         cfg.model.data_preprocessor.size = (SIDE, SIDE)

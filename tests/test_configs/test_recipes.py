@@ -12,6 +12,7 @@ from shipped import (
     CONFIGS,
     CYCTR,
     LITE,
+    PANET,
     PFENET,
     REPO,
     STAGE1,
@@ -80,6 +81,7 @@ def test_asgnet(name):
         *PFENET,
         *CYCTR,
         *ASGNET,
+        *PANET,
         *TABLE3,
         *LITE[1:],
         *STORED,
@@ -116,6 +118,25 @@ def test_cyctr(name):
     assert data[0].query_pipeline[2].ratio_range == dict(pascal=(0.9, 1.1), coco=(0.8, 1.25))[dataset]
     assert data[0].query_pipeline[1].with_base and 'with_base' not in data[0].support_pipeline[1]
     assert cfg.test_protocol.name == 'cyctr' and cfg.model.backbone.contract_dilation
+
+
+@pytest.mark.parametrize('name', PANET)
+def test_panet(name):
+    cfg = read(name)
+    assert cfg.total_batch_size == cfg.train_dataloader.batch_size == cfg.auto_scale_lr.base_batch_size == 1
+    assert cfg.optim_wrapper.optimizer == dict(type='SGD', lr=1e-3, momentum=0.9, weight_decay=5e-4)
+    assert cfg.train_cfg.max_iters == 30000 and cfg.param_scheduler[0].milestones == [10000, 20000]
+    checkpoint = cfg.default_hooks.checkpoint
+    assert checkpoint.save_best is None and not checkpoint.by_epoch and not cfg.default_hooks.published.use_best
+    data = [cfg[f'{phase}_dataloader'].dataset for phase in ('train', 'val', 'test')]
+    assert {d.dataset.candidate_area for d in data} == {1} and data[0].class_power == (None if '2way' in name else 0)
+    assert not data[0].dataset.exclude_novel
+    (same,) = {(d.dataset.ann_file if 'pascal' in name else d.dataset.data_prefix.img_path) for d in data}
+    assert same == ('ImageSets/Segmentation/trainaug.txt' if 'pascal' in name else 'train2014')
+    assert 'pascal' in name or {d.dataset.scheme for d in data} == {'panet'}
+    assert [step['size'] for d in data for step in d.query_pipeline if 'size' in step] == [417] * 3
+    assert not cfg.model.freeze_backbone and (cfg.model.decode_head.get('align_weight') == 0) == ('no_align' in name)
+    assert cfg.test_protocol.name == 'panet' and cfg.test_dataloader.dataset.protocol.seed == 1234
 
 
 @pytest.mark.parametrize('name', STAGE1)

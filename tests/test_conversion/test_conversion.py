@@ -233,6 +233,24 @@ def test_imagenet_weights_of_torchvision():
         assert torch.allclose(ours(images)[-1], features[:-1](images), atol=1e-5)
 
 
+def test_imagenet_weights_of_torchvision_without_batch_norm(tmp_path, monkeypatch, capsys):
+    vgg = pytest.importorskip('torchvision').models.vgg
+    torch.manual_seed(0)
+    features = vgg.make_layers(vgg.cfgs['D'], batch_norm=False)
+    torch.save({f'features.{k}': v for k, v in features.state_dict().items()}, tmp_path / 'imagenet.pth')
+    monkeypatch.setenv('MMFSS_PRETRAINED', str(tmp_path / 'weights'))
+    converter('pspnet_init2mmfss', monkeypatch, tmp_path / 'imagenet.pth')
+    assert 'configs/panet/vgg16_pascal_1shot.py' in capsys.readouterr().out
+    ours = MODELS.build(Config.fromfile(REPO / 'configs/panet/vgg16_coco_5shot.py').model.backbone)
+    ours.init_weights()  # reads the file where the config expects it
+    assert len(ours.state_dict()) == 26
+    for mine, given in zip(ours.state_dict().values(), features.state_dict().values(), strict=True):
+        assert torch.equal(mine, given)
+    images = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():  # the first conv pair, before pools that differ
+        assert torch.allclose(ours.layer0[:4](images), features[:4](images), atol=1e-5)
+
+
 def test_other_imagenet_weights_are_refused():
     resnet = imagenet(released('r50'))
     one_conv = {k: v for k, v in resnet.items() if not re.match(r'(conv|bn)[23]\.', k)}

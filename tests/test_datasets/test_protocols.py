@@ -1,6 +1,7 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """Episodes follow from (protocol, seed, index) alone, and lists of them can be frozen."""
 
+import random
 from collections import Counter
 
 import numpy as np
@@ -13,6 +14,7 @@ from mmfss.datasets import (
     BamProtocol,
     HdmnetProtocol,
     HsnetProtocol,
+    PanetProtocol,
     PfenetProtocol,
     ReleasedHsnetProtocol,
     episodes_hash,
@@ -29,6 +31,7 @@ ALL = [
     HsnetProtocol,
     ReleasedHsnetProtocol,
     AsgnetProtocol,
+    PanetProtocol,
     BalancedProtocol,
 ]
 
@@ -162,6 +165,32 @@ def test_released_lists_that_are_none(data, tmp_path, lines, message):
         (tmp_path / 'list.txt').write_text('\n'.join(lines.split()))
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         ReleasedHsnetProtocol(pairs=str(tmp_path / 'list.txt')).sample(data, 1)
+
+
+@pytest.mark.parametrize('ways, shots', [(1, 1), (2, 1), (2, 3), (5, 2)])
+def test_panet_draws_as_its_released_code(data, ways, shots):
+    pools = [[data.name(p) for p in data.support_positions(c)] for c in data.phase_class_ids]
+    names = [data.class_names[c] for c in data.phase_class_ids]
+    found = PanetProtocol(runs=2, episodes=5, seed=7).sample_ways(data, shots, ways)
+    for run in range(2):
+        random.seed(7 + run)
+        (query_way,) = random.choices(range(ways), k=1)
+        for e in found[5 * run : 5 * run + 5]:
+            assert (e.run, e.query_way) == (run, query_way)
+            for way, c in enumerate(random.sample(range(5), k=ways)):
+                images = [pools[c][i] for i in random.sample(range(len(pools[c])), k=shots + (way == query_way))]
+                assert e.class_names[way] == names[c] and list(e.supports[way]) == images[:shots]
+                assert way != query_way or e.query == images[-1]
+    if ways == 1:
+        one = PanetProtocol(runs=2, episodes=5, seed=7).sample(data, shots)
+        assert [(e.class_name, e.query, e.supports) for e in one] == [
+            (e.class_names[0], e.query, e.supports[0]) for e in found
+        ]
+
+
+def test_panet_needs_as_many_classes_as_ways(data):
+    with pytest.raises(ValueError, match='6-way episodes need 6 classes with images; fold 1 has 5'):
+        PanetProtocol().sample_ways(data, 1, 6)
 
 
 def test_min_images_restricts_the_classes(tmp_path, logged):

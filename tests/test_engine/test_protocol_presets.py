@@ -24,6 +24,7 @@ PUBLISHED = dict(
     hdmnet=((10, 1000, 123, 473), (10, 10000, 123, 633)),
     hsnet=((1, 1000, 0, 400), (1, 1000, 0, 400)),
     vat=((1, 1000, 0, 473), (1, 1000, 0, 417)),
+    panet=((5, 1000, 1234, 417), (5, 1000, 1234, 417)),
     balanced=((5, 1000, 0, 473), (5, 1000, 0, 641)),
 )
 
@@ -39,7 +40,7 @@ def coco(tmp_path_factory):
     root = tmp_path_factory.mktemp('coco')
     images, masks = root / 'val2014', root / 'annotations/val2014'
     images.mkdir(), masks.mkdir(parents=True)
-    for c in (2, 6):
+    for c in (2, 6, 22):
         for k in range(3):
             Image.new('RGB', (WIDTH, HEIGHT), (c, c, c)).save(images / f'{c}_{k}.jpg')
             Image.fromarray(draw_mask([(c, 300)])).save(masks / f'{c}_{k}.png')
@@ -48,6 +49,10 @@ def coco(tmp_path_factory):
 
 def preset_config(name: str, data: str = 'pascal5i_episodes') -> Config:
     cfg = Config.fromfile(DATA / f'{data}.py')
+    if name == 'panet' and data.startswith('coco'):
+        with pytest.raises(ValueError, match="scheme='fwb'"):
+            apply_protocol(cfg, name)
+        cfg.test_dataloader.dataset.dataset.scheme = 'panet'  # its own folds
     apply_protocol(cfg, name)
     return cfg
 
@@ -91,12 +96,24 @@ def test_items(name, on_coco, coco, monkeypatch):
     assert item['inputs']['query'].shape == item['inputs']['support'][0].shape == (3, side, side)
     assert support.gt_sem_seg.data.shape == (1, side, side)
     assert query.gt_sem_seg.data.unique().tolist() == [0, 1, 255]
-    if name in ('hsnet', 'vat'):  # squashed, judged at network size, 255 of the support is background
+    if name in ('hsnet', 'vat', 'panet'):  # squashed, judged at network size, 255 of the support is background
         assert query.gt_sem_seg.data.shape[1:] == query.ori_shape == query.restore_shape == (side, side)
         assert support.gt_sem_seg.data.unique().tolist() == [0, 1]
     else:  # a square of the longer side, judged at original size, 255 kept apart
         assert query.gt_sem_seg.data.shape[1:] == query.ori_shape == (HEIGHT, WIDTH)
         assert query.restore_shape == (WIDTH, WIDTH) and 255 in support.gt_sem_seg.data.unique()
+
+
+def test_two_classes_a_query(monkeypatch):
+    monkeypatch.setenv('MMFSS_TRAIN_LIST', 'ImageSets/Segmentation/val.txt')
+    cfg = Config.fromfile(REPO / 'configs/panet/vgg16_pascal_2way_1shot.py')
+    apply_protocol(cfg)
+    assert cfg.test_dataloader.dataset.support_pipeline[1] == dict(type='LoadNWayAnnotations', keep_ignore=False)
+    item = build(cfg)[0]
+    query, supports = item['data_samples']['query'], item['data_samples']['support']
+    assert len(supports) == len(query.way_class_ids) == 2 and query.gt_sem_seg.data.shape == (1, 417, 417)
+    for way, support in enumerate(supports):
+        assert {0, 1 + way} <= set(support.gt_sem_seg.data.unique().tolist()) <= {0, 1, 2}
 
 
 def test_one_config_line(tmp_path):

@@ -139,3 +139,49 @@ def test_refusals():
         BlockResNet(50, plugins=[])
     with pytest.raises(ValueError, match='five blocks'):
         BlockVGG(widths=(8, 8))
+
+
+PLAIN = dict(type='PlainVGG', widths=(2, 2, 4, 4, 4))
+
+
+@pytest.mark.parametrize(
+    'options, negative',
+    [
+        (dict(dilations=(1, 1, 1, 1, 2), last_relu=False, last_pool=False), True),  # PANet
+        (dict(), False),  # SG-One
+        (dict(dilations=(1, 1, 1, 2, 4), last_relu=False, norm=True), True),  # FWB
+    ],
+)
+@torch.no_grad()
+def test_plain_vgg(options, negative):
+    """417 pixels: 209 -> 105 -> 53 -> 53 -> 53; torchvision's layers, the pools of the methods."""
+    backbone = toys.build(dict(PLAIN, **options))
+    features = backbone.extract_blocks(toys.smooth(1, 3, 417, 57, seed=0), ('layer1', *STAGES), blocks=False)
+    assert [tuple(features.sizes[f'layer{i}']) for i in range(5)] == [(209, 29), (105, 15), (53, 8), (53, 8), (53, 8)]
+    assert all(features[name].shape[1] == backbone.stage_channels[name] for name in features.stages)
+    assert bool((features['layer4'] < 0).any()) == negative and not (features['layer3'] < 0).any()
+    assert close(backbone.last_stage(features['layer3']), features['layer4'])
+    convs = [[m for m in getattr(backbone, f'layer{i}') if isinstance(m, nn.Conv2d)] for i in range(5)]
+    assert [len(block) for block in convs] == [2, 2, 3, 3, 3]
+    dilations = options.get('dilations', (1,) * 5)
+    assert all(
+        conv.dilation == conv.padding == (d, d) for block, d in zip(convs, dilations, strict=True) for conv in block
+    )
+    pools = [isinstance(getattr(backbone, f'layer{i}')[-1], nn.MaxPool2d) for i in range(5)]
+    assert pools == [True] * 4 + [options.get('last_pool', True)]
+
+
+def test_plain_vgg_has_the_parameters_of_the_released_codes():
+    with torch.device('meta'):
+        plain, normed = (toys.MODELS.build(dict(type='PlainVGG', norm=norm)) for norm in (False, True))
+    assert sum(p.numel() for p in plain.parameters()) == 14_714_688  # PANet
+    assert sum(p.numel() for p in normed.parameters()) == 14_723_136  # FWB without its exit layer
+
+
+def test_plain_vgg_refuses_what_it_cannot_do():
+    with pytest.raises(ValueError, match='five blocks'):
+        toys.build(dict(PLAIN, dilations=(1, 2)))
+    with pytest.raises(ValueError, match='no block features'):
+        toys.build(PLAIN).extract_blocks(torch.zeros(1, 3, 33, 33))
+    normed = toys.build(dict(PLAIN, norm=True, norm_eval=True)).train()
+    assert not any(m.training for m in normed.modules() if isinstance(m, nn.BatchNorm2d)) and normed.layer0[0].training

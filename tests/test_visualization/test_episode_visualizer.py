@@ -123,3 +123,16 @@ def test_panels_have_equal_heights():
     sheet = compose_sheet([Panel('', [b]) for b in black], height=120)
     rows = (sheet == 0).all(-1).any(1)
     assert rows.sum() == 120
+
+
+def test_several_classes_have_colours_and_a_legend(monkeypatch):
+    built = VISUALIZERS.build(dict(type='NWayEpisodeVisualizer', name=f'test{next(NUMBERS)}', height=100))
+    built.dataset_meta = META
+    query, support = sample(outputs=('final',)), sample(outputs=())
+    for found in (query, support):
+        found.gt_sem_seg.data[:, :5] = 2
+        found.set_metainfo(dict(way_class_ids=(3, 1), way=0))
+    panels = built.episode_panels(image(), query, [(image(), support)] * 4)
+    assert [p.title for p in panels] == ['Supports (2 x 2)', 'Query', 'Final']
+    assert [[name for name, _ in p.legend] for p in panels[1:]] == [['cow', 'ant'], ['cow']]
+    assert built.draw_episode(image(), query, [(image(), support)] * 4).ndim == 3

@@ -20,7 +20,14 @@ from pathlib import Path
 from mmengine.logging import MMLogger
 from prettytable import PrettyTable
 
-from mmfss.datasets import Episode, EpisodicDataset, episodes_hash, read_episodes, write_episodes
+from mmfss.datasets import (
+    Episode,
+    EpisodicDataset,
+    NWayEpisodicDataset,
+    episodes_hash,
+    read_episodes,
+    write_episodes,
+)
 from mmfss.engine.cli import add_run_options, add_shots_option, load_config
 from mmfss.registry import DATASETS
 from mmfss.utils.plain_errors import plain_errors
@@ -29,7 +36,7 @@ from mmfss.utils.plain_errors import plain_errors
 def parse_args(argv: list[str] | None = None) -> tuple[argparse.Namespace, argparse.ArgumentParser]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', metavar='CONFIG|LIST', help='a stage-2 config, or an episode list (.jsonl)')
-    parser.add_argument('--protocol', metavar='NAME', help='bam, pfenet, hdmnet, hsnet, ..., or a file like them')
+    parser.add_argument('--protocol', metavar='NAME', help='one of docs/protocols.md, such as bam, or a file like them')
     parser.add_argument('--split', choices=['val', 'test'], default='test', help='which dataloader (default: test)')
     parser.add_argument('--episodes-file', metavar='FILE', help='check this list against the data of the config')
     parser.add_argument('--out', metavar='FILE', help='write the list to this file (JSON lines)')
@@ -52,6 +59,8 @@ def build_dataset(args: argparse.Namespace, parser: argparse.ArgumentParser) -> 
     dataset = DATASETS.build(dataset) if dataset else None
     if not isinstance(dataset, EpisodicDataset) or dataset.training:
         parser.error(f'{args.config}: {args.split}_dataloader.dataset is no EpisodicDataset with fixed episodes')
+    if isinstance(dataset, NWayEpisodicDataset):
+        parser.error(f'{args.config}: its episodes have several classes; lists and tables are for one')
     return dataset
 
 

@@ -11,6 +11,7 @@ from .loading import (
     LoadFewShotImage,
     start_padding_map,
 )
+from .n_way import LoadNWayAnnotations
 from .packing import PackEpisodeInputs
 from .photometric import RandomPhotometry
 from .weak_masks import WeakAnnotation
@@ -21,6 +22,7 @@ __all__ = [
     'LoadBrightAnnotations',
     'LoadFewShotAnnotations',
     'LoadFewShotImage',
+    'LoadNWayAnnotations',
     'PackEpisodeInputs',
     'RandomGaussianBlur',
     'RandomPhotometry',

@@ -105,16 +105,20 @@ class LoadFewShotAnnotations(LoadAnnotations):
         if table is not None:
             labels = table[labels]
         ignored = labels == 255 if table is None else labels < 0
-        binary = (labels == results['class_id']).astype(np.uint8)
+        own = self._own_labels(labels, results)
         if self.keep_ignore:
-            binary[ignored] = 255
-        maps = dict(gt_seg_map=binary)
+            own[ignored] = 255
+        maps = dict(gt_seg_map=own)
         if self.with_base:
             base = results['base_label_map'][labels]
             base[ignored] = 255
             maps['gt_base_map'] = base
         results.update(maps)
         results['seg_fields'] = [*results.get('seg_fields', ()), *maps]
+
+    def _own_labels(self, labels: np.ndarray, results: dict) -> np.ndarray:
+        """What the episode calls the classes: (h, w) class ids -> (h, w) uint8."""
+        return (labels == results['class_id']).astype(np.uint8)
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(with_base={self.with_base}, keep_ignore={self.keep_ignore})'

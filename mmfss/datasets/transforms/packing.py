@@ -13,6 +13,7 @@ from mmfss.registry import TRANSFORMS
 from .loading import PADDING_MAP
 
 EPISODE_META = ('class_id', 'class_name', 'base_index', 'run', 'episode', 'support_names', 'support_paths')
+N_WAY_META = ('way_class_ids', 'way')  # of episodes of several classes
 IMAGE_META = (
     'name',
     'img_path',
@@ -41,7 +42,7 @@ class PackEpisodeInputs(PackSegInputs):
         meta_keys (sequence): Keys that go into the sample's meta information where present.
     """
 
-    def __init__(self, meta_keys: Sequence[str] = EPISODE_META + IMAGE_META) -> None:
+    def __init__(self, meta_keys: Sequence[str] = EPISODE_META + N_WAY_META + IMAGE_META) -> None:
         super().__init__(meta_keys=tuple(meta_keys))
 
     def transform(self, results: dict) -> dict:

@@ -165,7 +165,7 @@ def _episode_name(sample: BaseDataElement) -> str:
 
 def _file_name(sample: BaseDataElement) -> str:
     iou = ''
-    if 'gt_sem_seg' in sample and 'pred_sem_seg' in sample:
+    if 'gt_sem_seg' in sample and 'pred_sem_seg' in sample and 'way_class_ids' not in sample:
         prediction, label = (sample.get(key).data[0].cpu().numpy() for key in ('pred_sem_seg', 'gt_sem_seg'))
         iou = f'_iou{episode_iou(prediction, label):.1f}'
     return f'{_episode_name(sample)}{iou}.png'

@@ -4,7 +4,7 @@
 from mmengine.hooks import Hook
 from torch.utils.data import DataLoader
 
-from mmfss.datasets import EpisodicDataset, FixedViews, StoredEpisodes
+from mmfss.datasets import EpisodicDataset, FixedViews, NWayEpisodicDataset, StoredEpisodes
 from mmfss.registry import HOOKS
 from mmfss.utils.weights import bare_model
 
@@ -42,7 +42,8 @@ class FeatureStoreHook(Hook):
         old, model = loop.dataloader, bare_model(runner.model)
         draws = old.dataset if isinstance(old.dataset, RepeatableDraws) else None
         dataset = old.dataset if draws is None else draws.wrapped
-        if not isinstance(dataset, EpisodicDataset) or not dataset.training:
+        one_class = isinstance(dataset, EpisodicDataset) and not isinstance(dataset, NWayEpisodicDataset)
+        if not one_class or not dataset.training:
             raise TypeError(
                 'train_cfg.feature_store needs an EpisodicDataset without protocol in train_dataloader.dataset, it is '
                 f'{type(dataset).__name__}'

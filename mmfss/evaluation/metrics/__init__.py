@@ -1,4 +1,5 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 from .few_shot_iou_metric import FewShotIoUMetric
+from .n_way_iou_metric import NWayIoUMetric
 
-__all__ = ['FewShotIoUMetric']
+__all__ = ['FewShotIoUMetric', 'NWayIoUMetric']

@@ -104,7 +104,6 @@ class FewShotIoUMetric(BaseMetric):
                     f'FewShotIoUMetric: a data sample has no {missing}; EpisodicDataset puts them into the '
                     "query's metainfo, a pipeline's packing must keep them"
                 )
-            path = sample.get('img_path')
             label = _map_of(sample, 'gt_sem_seg')
             counts = {}
             for name in self.outputs or _outputs_of(sample):
@@ -117,17 +116,19 @@ class FewShotIoUMetric(BaseMetric):
                 counts[name] = confusion(_map_of(sample, key), label, self.ignore_index)
             if self.all_foreground:
                 counts[ALL_FOREGROUND] = confusion(np.ones_like(label), label, self.ignore_index)
-            self.results.append(
-                {
-                    'run': int(sample['run']),
-                    'episode': int(sample['episode']),
-                    'class_id': int(sample['class_id']),
-                    # Names as in the episode list: in a folder a class several files are called alike.
-                    'query': sample.get('name') or (path and file_stem(path)),
-                    'supports': list(sample.get('support_names') or map(file_stem, sample.get('support_paths', ()))),
-                    'counts': counts,
-                }
-            )
+            self.results.append({**self._episode(sample), 'counts': counts})
+
+    @staticmethod
+    def _episode(sample: dict) -> dict:
+        """Which episode a query sample is of; names as in the episode list: in folders files may be called alike."""
+        path = sample.get('img_path')
+        return {
+            'run': int(sample['run']),
+            'episode': int(sample['episode']),
+            'class_id': int(sample['class_id']),
+            'query': sample.get('name') or (path and file_stem(path)),
+            'supports': list(sample.get('support_names') or map(file_stem, sample.get('support_paths', ()))),
+        }
 
     def evaluate(self, size: int) -> dict:
         """As in BaseMetric; keeps the number of episodes to check that each one arrived."""
@@ -145,7 +146,7 @@ class FewShotIoUMetric(BaseMetric):
         """
         rows = self._unique(results)
         rows = self._common_outputs(rows)
-        self.report = {**self.context, **summarise(rows, self._meta(), self.bootstrap)}
+        self.report = {**self.context, **self._summarise(rows)}
         print_log('\n' + format_report(self.report), logger='current')
         self._write()
         metrics = {}
@@ -154,6 +155,9 @@ class FewShotIoUMetric(BaseMetric):
             for key in ('mIoU', 'mIoU_std', 'FB-IoU', 'FB-IoU_std'):
                 metrics[lead + key] = entry[key]
         return metrics
+
+    def _summarise(self, rows: list) -> dict:
+        return summarise(rows, self._meta(), self.bootstrap)
 
     def _meta(self) -> dict:
         meta = self.dataset_meta or {}

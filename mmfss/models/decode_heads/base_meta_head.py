@@ -25,7 +25,7 @@ class MetaOutput:
 
     Attributes:
         logits (Tensor): (B, 2, h, w), background and foreground; at feature size as a rule, at image size where shots
-            vote there.
+            vote there. (B, 1 + W, h, w) of :meth:`BaseMetaHead.forward_ways`.
         adjustment (Tensor, optional): Adjustment factor psi, (B, 1, 1, 1), for heads that estimate one.
         auxiliary (dict[str, Tensor]): Further maps that the head's own :meth:`BaseMetaHead.loss` reads.
     """
@@ -204,6 +204,29 @@ class BaseMetaHead(BaseModule, metaclass=ABCMeta):
         """
         labels = stack_labels(data_samples)  # (B, H, W)
         return dict(loss_final=loss_decode(resize(output.logits, labels.shape[-2:]), labels, ignore_index=IGNORE))
+
+    def forward_ways(self, features: BackboneFeatures, banks: Sequence[SupportBank]) -> MetaOutput | None:
+        """How W classes compete for the pixels of queries, for :class:`mmfss.models.NWaySegmentor`.
+
+        Args:
+            features (BackboneFeatures): Of B query images, as :meth:`encode_query` left them.
+            banks (Sequence[SupportBank]): Of each class, of the B episodes, finished.
+
+        Returns:
+            MetaOutput | None: Logits (B, 1 + W, h, w), background first; with one class those of :meth:`forward`. The
+            default, None: each class is segmented by itself.
+        """
+        return None
+
+    def loss_ways(
+        self,
+        output: MetaOutput,
+        banks: Sequence[SupportBank],
+        data_samples: Sequence[SegDataSample],
+        loss_decode: Callable[..., Tensor],
+    ) -> dict[str, Tensor]:
+        """Training losses of :meth:`forward_ways`; see :meth:`loss`, whose labels are 0, 1 + w and 255 here."""
+        return BaseMetaHead.loss(self, output, banks[0], data_samples, loss_decode)
 
     def open_dims(self) -> dict[str, tuple[int, ...]]:
         """Tensors of the bank whose size follows from the supports, and in which negative dimensions.
