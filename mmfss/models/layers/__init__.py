@@ -9,18 +9,22 @@ from .prior_mask import encode_prior, prior_mask
 from .prototype import masked_average
 from .reduction import concat_stages, reduction
 from .shot_weighting import ShotWeighting, equal_weights
+from .transductive_fit import FitRecipe, TransductiveFit, fit_classifier, unit_length
 
 __all__ = [
+    'FitRecipe',
     'GuidedAttention',
     'MetaDecoder',
     'PlainASPP',
     'ShotWeighting',
+    'TransductiveFit',
     'background',
     'concat_stages',
     'agree_with_argmax',
     'encode_block',
     'encode_prior',
     'equal_weights',
+    'fit_classifier',
     'foreground',
     'gram_matrix',
     'mask_pyramid',
@@ -33,4 +37,5 @@ __all__ = [
     'resize',
     'scene_difference',
     'similarity_map',
+    'unit_length',
 ]
