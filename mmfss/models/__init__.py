@@ -5,17 +5,20 @@ from . import decode_heads
 from .backbones import BlockFeatureBackbone, BlockResNet, BlockVGG
 from .data_preprocessor import EpisodeDataPreProcessor
 from .decode_heads import *  # noqa: F403, every head of the folder
-from .losses import WeightedCrossEntropyLoss
+from .losses import SmoothedCrossEntropyLoss, WeightedCrossEntropyLoss
+from .necks import BaseLearnerNeck
 from .segmentors import BaseLearnerEnsemble, FewShotSegmentor
 
 __all__ = [
     'BackboneFeatures',
     'BaseLearnerEnsemble',
+    'BaseLearnerNeck',
     'BlockFeatureBackbone',
     'BlockResNet',
     'BlockVGG',
     'EpisodeDataPreProcessor',
     'FewShotSegmentor',
+    'SmoothedCrossEntropyLoss',
     'WeightedCrossEntropyLoss',
     *decode_heads.__all__,
 ]
