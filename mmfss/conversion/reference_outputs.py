@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from mmfss.models.layers import resize
+from mmfss.models.layers.norms import eval_norms
 from mmfss.structures import EncodedQuery, SupportBank
 
 if TYPE_CHECKING:
@@ -43,3 +44,17 @@ def scores_and_guidance(model: nn.Module, case: Case) -> dict[str, Tensor]:
     if hasattr(head, 'guidance'):
         found |= {names.get(name, name): part for name, part in head.guidance(features, bank).items()}
     return found | output.auxiliary
+
+
+def own_training(model: nn.Module, case: Case) -> tuple[dict[str, Tensor], dict[str, nn.Parameter]]:
+    """Losses of a model on a case as reference losses are computed, and its learned parameters by name."""
+    eval_norms(undropped(model.train()))
+    return model.loss(case.inputs, case.samples), {n: p for n, p in model.named_parameters() if p.requires_grad}
+
+
+def undropped(model: nn.Module) -> nn.Module:
+    """The model with every dropout at 0, as reference losses are computed."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+    return model
