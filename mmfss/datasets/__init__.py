@@ -19,6 +19,7 @@ from .protocols import (
     HdmnetProtocol,
     HsnetProtocol,
     PfenetProtocol,
+    RepriProtocol,
 )
 from .revisiting import RevisitSampler
 from .shapes import ShapesDataset
@@ -43,6 +44,7 @@ __all__ = [
     'MappedFewShotDataset',
     'Pascal5iDataset',
     'PfenetProtocol',
+    'RepriProtocol',
     'RevisitSampler',
     'ShapesDataset',
     'StoredEpisodes',

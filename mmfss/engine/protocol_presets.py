@@ -17,7 +17,7 @@ from mmfss.datasets.pipelines import ANNOTATION, GEOMETRY, IMAGE, OTHER, PACKING
 from mmfss.registry import DATASETS, TASK_UTILS
 from mmfss.utils.configs import resolve_config, type_name
 
-PRESETS = ('bam', 'pfenet', 'hdmnet', 'hsnet', 'balanced')
+PRESETS = ('bam', 'pfenet', 'hdmnet', 'hsnet', 'repri', 'balanced')
 _FIELDS = {'name', 'sampling', 'geometry', 'ground_truth', 'support_ignore', 'requires', 'datasets'}
 _DEFAULTS = {IMAGE: 'LoadFewShotImage', ANNOTATION: 'LoadFewShotAnnotations', PACKING: 'PackEpisodeInputs'}
 

@@ -13,6 +13,7 @@ from mmfss.datasets import (
     HdmnetProtocol,
     HsnetProtocol,
     PfenetProtocol,
+    RepriProtocol,
     episodes_hash,
     read_episodes,
     write_episodes,
@@ -20,7 +21,7 @@ from mmfss.datasets import (
 from mmfss.datasets.protocols import AllBut, KeyedRandom
 from mmfss.registry import DATASETS, TASK_UTILS
 
-ALL = [BamProtocol, PfenetProtocol, HdmnetProtocol, HsnetProtocol, BalancedProtocol]
+ALL = [BamProtocol, PfenetProtocol, HdmnetProtocol, HsnetProtocol, RepriProtocol, BalancedProtocol]
 
 
 @pytest.fixture(scope='module')
@@ -31,6 +32,11 @@ def data(voc):
 def images_of(data, class_name):
     c = data.class_names.index(class_name)
     return {data.name(data.position(i)) for i in data.candidates(c)}
+
+
+def test_repris_episodes_are_bams_and_a_class_that_is_never_drawn_is_left_out(data):
+    assert RepriProtocol().sample(data, 1)[:50] == BamProtocol().sample(data, 1)[:50]
+    assert BamProtocol.missing_classes_as_zero and not RepriProtocol.missing_classes_as_zero
 
 
 @pytest.mark.parametrize('protocol', ALL)
