@@ -34,6 +34,13 @@ VARIANTS = tuple(
         '5shot_restored_order',
     )
 )
+# Stage 1 is what RePRI learns; its own configs test, and oracle/ with the true share of foreground.
+REPRI_BASE = (*(f'repri/base_{b}_{d}' for b in ('r50', 'r101') for d in DATASETS), 'repri/base_lite0_pascal')
+REPRI = tuple(f'repri/{b}_{d}_{k}shot' for b in ('r50', 'r101') for d in DATASETS for k in SHOTS)
+REPRI_ORACLE = tuple(f'repri/oracle/{name.split("/")[1]}' for name in REPRI if 'r101_coco' not in name)
+REPRI_LITE = tuple(f'repri/lite0_pascal_{k}shot' for k in SHOTS)
+COCO_TO_PASCAL = tuple(f'repri/{n}_{k}shot' for n in ('coco2pascal/r50', 'oracle/coco2pascal_r50') for k in SHOTS)
+ON_A_BASE_LEARNER = (*REPRI, *REPRI_ORACLE, *REPRI_LITE)
 LITE = (
     'pspnet/lite0_pascal',
     *(f'{method}/lite0_pascal_{k}shot' for method in ('msanet', 'bam', 'pfenet') for k in SHOTS),
@@ -42,7 +49,7 @@ STORED = ('msanet/lite0_pascal_1shot_stored',)
 WEIGHTLESS = tuple(
     f'{m}/{name}' for m in ('prototype', 'prior_mask') for name in ('lite0_pascal', 'r50_pascal', 'r50_coco')
 )
-TRAINED = (*STAGE1, *STAGE2, *BAM, *PFENET, *TABLE3, *VARIANTS, *LITE, *STORED)
+TRAINED = (*STAGE1, *REPRI_BASE, *STAGE2, *BAM, *PFENET, *TABLE3, *VARIANTS, *LITE, *STORED)
 # On data of their own: tests/test_tools/test_quickstart.py and test_finetuning.py run them.
 ELSEWHERE = (
     'quickstart/pspnet_shapes',
@@ -50,7 +57,7 @@ ELSEWHERE = (
     'finetune/lite0_folder',
     'finetune/quickstart_folder',
 )
-ALL = (*TRAINED, *WEIGHTLESS, *ELSEWHERE)
+ALL = (*TRAINED, *WEIGHTLESS, *ON_A_BASE_LEARNER, *COCO_TO_PASCAL, *ELSEWHERE)
 
 SIDE = 33  # of the network's input in these tests
 IMAGES_A_CLASS = 6  # a query and five supports

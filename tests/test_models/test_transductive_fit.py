@@ -8,15 +8,9 @@ import pytest
 import torch
 from golden import FOLDER
 
-from mmfss.models.layers import resize
+from mmfss.models.layers import FitRecipe, TransductiveFit, fit_classifier, resize, unit_length
 from mmfss.models.layers.masks import resize_nearest
-from mmfss.models.layers.transductive_fit import (
-    ORACLE_RECIPE,
-    FitRecipe,
-    TransductiveFit,
-    fit_classifier,
-    unit_length,
-)
+from mmfss.models.layers.transductive_fit import ORACLE_RECIPE
 
 
 @pytest.fixture(scope='module')
@@ -93,6 +87,20 @@ def test_gradients_are_those_of_autograd(recorded, recipe):
     torch.testing.assert_close((classifier.bias - moved.bias) / recipe.lr, bias.grad, atol=1e-4, rtol=1e-3)
 
 
+@pytest.mark.parametrize('label', [0, 1])
+def test_gradients_of_the_first_step_without_one_of_the_kinds(recorded, label):
+    """Without foreground w is 0, and 1e-10 is all that its gradient is divided by."""
+    given = problem(recorded)
+    fit = TransductiveFit(**dict(given, labels=torch.full_like(given['labels'], label)))
+    classifier = fit.start()
+    weight = classifier.weight.clone().requires_grad_()
+    losses = fit.losses(replace(classifier, weight=weight))
+    (losses['cross_entropy'] + fit.shot_share * (losses['divergence'] + losses['entropy'])).sum().backward()
+    found = (classifier.weight - fit.step(classifier).weight) / fit.recipe.lr
+    torch.testing.assert_close(found, weight.grad, atol=1e-5 * weight.grad.abs().max().item(), rtol=1e-4)
+    assert (classifier.weight.abs().max() == 0) == (label == 0) == (weight.grad.abs().max() > 1e6)
+
+
 def test_an_episode_does_not_depend_on_its_batch(recorded):
     """Alone, in a batch with another number of shots, or in another order."""
     given = problem(recorded)
@@ -116,6 +124,18 @@ def test_a_told_proportion_is_kept_and_aimed_at(recorded):
     assert torch.equal(fitted.proportion, told)
     estimated = fit.proportion(fit.run())
     assert ((fit.proportion(fitted) - told).abs() < (estimated - told).abs()).all()
+
+
+def test_the_nearest_of_two_means_may_tell_the_proportion(recorded):
+    given = problem(recorded)
+    fit = TransductiveFit(**given)
+    share = fit.nearest_proportion()
+    for episode, (query, features, labels, valid) in enumerate(zip(*(given[k] for k in given), strict=True)):
+        pixels = features.movedim(1, -1)  # (K, h, w, C)
+        means = [pixels[labels == side].mean(0) for side in (0, 1)]
+        cosine = [torch.nn.functional.cosine_similarity(query, mean[:, None, None], dim=0) for mean in means]
+        assert share[episode, 1] == pytest.approx((cosine[1] > cosine[0])[valid].float().mean().item(), abs=1e-6)
+    assert torch.equal(fit_classifier(**given, proportion='nearest').weight, fit.run(share).weight)
 
 
 @pytest.mark.parametrize('label', [0, 1, 255])

@@ -4,12 +4,13 @@ from .aspp import MetaDecoder, PlainASPP
 from .guided_attention import GuidedAttention
 from .masks import agree_with_argmax, background, foreground, mask_pyramid, resize
 from .multi_similarity import encode_block, similarity_map
+from .pixel_classifier import unit_length
 from .presence import presence_map, presence_score, presence_vectors
 from .prior_mask import encode_prior, prior_mask
 from .prototype import masked_average
 from .reduction import concat_stages, reduction
 from .shot_weighting import ShotWeighting, equal_weights
-from .transductive_fit import FitRecipe, TransductiveFit, fit_classifier, unit_length
+from .transductive_fit import FitRecipe, TransductiveFit, fit_classifier
 
 __all__ = [
     'FitRecipe',

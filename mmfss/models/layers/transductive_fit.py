@@ -14,12 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmfss.utils.precision import full_precision, without_autocast
+from mmfss.utils.precision import without_autocast
 
+from .exporting import exporting
 from .masks import FOREGROUND
+from .pixel_classifier import EPS, FittedClassifier, PixelRows, pixel_rows
 
 IGNORE = 255
-EPS = 1e-10  # RePRI's, in every quotient and logarithm
 
 
 @dataclass(frozen=True)
@@ -56,29 +57,6 @@ class FitRecipe:
 ORACLE_RECIPE = FitRecipe(iterations=300, t_pi=(), entropy_weight=0.1, proportion_weight=1.0)
 
 
-@dataclass(frozen=True)
-class FittedClassifier:
-    """One linear classifier an episode.
-
-    Attributes:
-        weight (Tensor): w, (B, C).
-        bias (Tensor): b, (B,), in units of the logits: temperature times cosine.
-        proportion (Tensor): Share of background and foreground in the query, as last estimated or told: pi, (B, 2).
-        proportion_weight (Tensor): lambda_KL, (B,).
-        temperature (float): Factor of the cosine, tau.
-    """
-
-    weight: Tensor
-    bias: Tensor
-    proportion: Tensor
-    proportion_weight: Tensor
-    temperature: float
-
-    def logits(self, features: Tensor) -> Tensor:
-        """Temperature times cosine, without the bias: maps (B, C, h, w) at unit length -> (B, h, w)."""
-        return _Pixels(_rows(features)).logits(self).unflatten(1, features.shape[-2:])
-
-
 class TransductiveFit:
     """The problems of B episodes.
 
@@ -106,20 +84,22 @@ class TransductiveFit:
     ):
         B, C, h, w = query.shape
         K = support.shape[1]
-        if support.shape[:3] != (B, K, C) or labels.shape != (B, K, *support.shape[-2:]):
+        if exporting():  # whose sizes are symbols
+            pass
+        elif support.shape[:3] != (B, K, C) or labels.shape != (B, K, *support.shape[-2:]):
             raise ValueError(
                 f'queries {tuple(query.shape)}, supports {tuple(support.shape)} and labels {tuple(labels.shape)} do '
                 'not go together: expected (B, C, h, w), (B, K, C, h, w) and (B, K, h, w)'
             )
-        if valid is not None and valid.shape != (B, h, w):
+        elif valid is not None and valid.shape != (B, h, w):
             raise ValueError(f'valid {tuple(valid.shape)} must have the shape of the queries, {(B, h, w)}')
         self.recipe = recipe
         if num_shots is None:
             num_shots = (labels.flatten(2) != IGNORE).any(2).sum(1).clamp(min=1)
         self.shot_share = 1 / num_shots.to(query)  # (B,), RePRI's 1/K
         labels = labels.flatten(1)  # (B, K h' w')
-        self.query = _Pixels(_rows(query), None if valid is None else valid.flatten(1))
-        self.support = _Pixels(_rows(support), labels != IGNORE)
+        self.query = PixelRows(pixel_rows(query), None if valid is None else valid.flatten(1))
+        self.support = PixelRows(pixel_rows(support), labels != IGNORE)
         self.labels = (labels == FOREGROUND).to(query.dtype)
 
     def start(self, proportion: Tensor | None = None) -> FittedClassifier:
@@ -139,6 +119,16 @@ class TransductiveFit:
     def proportion(self, classifier: FittedClassifier) -> Tensor:
         """Share of background and foreground in the query as the classifier sees it, (B, 2)."""
         return self.query.shares(self.query.probability(classifier))
+
+    def nearest_proportion(self) -> Tensor:
+        """Share of the query that is nearer to the supports' mean background and to their mean foreground, (B, 2).
+
+        Not RePRI's: an estimate that does not come from the classifier itself.
+        """
+        sides = (self.support.valid - self.labels, self.labels)
+        means = [self.support.weighted_sum(side) / side.sum(1, keepdim=True).clamp(min=1) for side in sides]
+        cosines = [self.query.dots(F.normalize(mean, dim=1)) for mean in means]  # (B, L) each
+        return self.query.shares((cosines[1] > cosines[0]).to(cosines[0].dtype))
 
     def losses(self, classifier: FittedClassifier) -> dict[str, Tensor]:
         """``cross_entropy``, ``entropy`` and ``divergence``, (B,) each, without their weights."""
@@ -179,10 +169,14 @@ class TransductiveFit:
         """
         classifier = self.start(proportion)
         for step in range(1, self.recipe.iterations):
-            classifier = self.step(classifier)
-            if proportion is None:
-                for _ in range(list(self.recipe.t_pi).count(step + 1)):
-                    classifier = self.renew(classifier)
+            classifier = self.advance(classifier, step, proportion is None)
+        return classifier
+
+    def advance(self, classifier: FittedClassifier, step: int, estimated: bool = True) -> FittedClassifier:
+        """The step-th step, from 1 on, and what follows it."""
+        classifier = self.step(classifier)
+        for _ in range(list(self.recipe.t_pi).count(step + 1) if estimated else 0):
+            classifier = self.renew(classifier)
         return classifier
 
     def _weight(self, name: str) -> Tensor:
@@ -209,7 +203,7 @@ def fit_classifier(
     labels: Tensor,
     valid: Tensor | None = None,
     num_shots: Tensor | None = None,
-    proportion: Tensor | None = None,
+    proportion: Tensor | str | None = None,
     recipe: FitRecipe = FitRecipe(),
 ) -> FittedClassifier:
     """Classifiers of B episodes, computed in float32 without gradients; see :class:`TransductiveFit`.
@@ -220,71 +214,13 @@ def fit_classifier(
         labels (Tensor): (B, K, h', w'), 0, 1, 255.
         valid (Tensor, optional): bool (B, h, w).
         num_shots (Tensor, optional): (B,).
-        proportion (Tensor, optional): (B, 2), the query's share of background and foreground where it is told.
+        proportion (Tensor | str, optional): (B, 2), the query's share of background and foreground where it is told;
+            'nearest' for :meth:`TransductiveFit.nearest_proportion`. Defaults to None: estimated.
         recipe (FitRecipe): How to fit.
     """
     with torch.no_grad(), without_autocast(query.device.type):
-        return TransductiveFit(query.float(), support.float(), labels, valid, num_shots, recipe).run(proportion)
-
-
-@full_precision
-def unit_length(maps: Tensor) -> Tensor:
-    """Each pixel of maps (..., C, h, w) scaled to unit length; zeros stay zeros. They lie channels last in memory."""
-    return F.normalize(maps.movedim(-3, -1).contiguous(), dim=-1).movedim(-1, -3)
-
-
-def _rows(maps: Tensor) -> Tensor:
-    """Maps (B, C, h, w) or (B, K, C, h, w) -> pixels as rows, (B, L, C); a view where they lie channels last."""
-    return maps.movedim(-3, -1).reshape(maps.shape[0], -1, maps.shape[-3])
-
-
-class _Pixels:
-    """Rows (B, L, C) with a mask of those that count, (B, L)."""
-
-    def __init__(self, rows: Tensor, valid: Tensor | None = None):
-        self.rows, self.valid = rows, rows.new_ones(rows.shape[:2]) if valid is None else valid.to(rows.dtype)
-        self.length = torch.linalg.vector_norm(rows, dim=2)  # 1, or 0 of a feature of zeros
-        self.count = self.valid.sum(1, keepdim=True).clamp(min=1)  # (B, 1)
-
-    def weighted_sum(self, weights: Tensor) -> Tensor:
-        """(B, L) -> (B, C)."""
-        return torch.bmm(weights.unsqueeze(1), self.rows).squeeze(1)
-
-    def logits(self, classifier: FittedClassifier) -> Tensor:
-        """Temperature times cosine, (B, L)."""
-        dots = torch.bmm(self.rows, classifier.weight.unsqueeze(2)).squeeze(2)
-        return classifier.temperature * dots / self._lengths(classifier)
-
-    def probability(self, classifier: FittedClassifier) -> Tensor:
-        """Of the foreground, (B, L)."""
-        return (self.logits(classifier) - classifier.bias.unsqueeze(1)).sigmoid()
-
-    def mean(self, values: Tensor) -> Tensor:
-        """Over the pixels that count: (B, L) -> (B,)."""
-        return (values * self.valid).sum(1) / self.count.squeeze(1)
-
-    def shares(self, p: Tensor) -> Tensor:
-        """Mean probability of background and foreground, (B, 2)."""
-        return torch.stack([self.mean(1 - p), self.mean(p)], dim=1)
-
-    def gradient(self, classifier: FittedClassifier, slope) -> tuple[Tensor, Tensor]:
-        """Gradients (B, C) for the weight and (B,) for the bias.
-
-        Args:
-            classifier (FittedClassifier): Where.
-            slope (Callable): (probabilities (B, L), classifier) -> derivative by the logits, (B, L).
-        """
-        logits = self.logits(classifier)
-        p = (logits - classifier.bias.unsqueeze(1)).sigmoid()
-        slopes = slope(p, classifier) * self.valid
-        by_dot = slopes * classifier.temperature / self._lengths(classifier)
-        norm = classifier.weight.norm(dim=1, keepdim=True)
-        direction = classifier.weight / norm.where(norm > 0, 1)  # (B, C); zeros of a weight of zeros
-        shrinking = (by_dot * logits * self.length).sum(1, keepdim=True) / classifier.temperature
-        return self.weighted_sum(by_dot) - shrinking * direction, -slopes.sum(1)
-
-    def _lengths(self, classifier: FittedClassifier) -> Tensor:
-        return classifier.weight.norm(dim=1, keepdim=True) * self.length + EPS
+        fit = TransductiveFit(query.float(), support.float(), labels, valid, num_shots, recipe)
+        return fit.run(fit.nearest_proportion() if isinstance(proportion, str) else proportion)
 
 
 def _log_ratio(share: Tensor, expected: Tensor) -> Tensor:
