@@ -163,6 +163,11 @@ def make_parser() -> argparse.ArgumentParser:
         "it there (the model's own, float32 as a rule)",
     )
     parser.add_argument(
+        '--refine',
+        choices=('repri',),
+        help="fit a classifier to every image, on the model's features, in place of the method's own head",
+    )
+    parser.add_argument(
         '--trust-checkpoint',
         action='store_true',
         help='read a checkpoint that holds Python objects too; they can run code',
@@ -235,7 +240,9 @@ def run(args: argparse.Namespace) -> None:
 
     if args.trust_checkpoint:
         trust_checkpoints()
-    inferencer = FewShotInferencer(args.config, args.checkpoint, args.device, precision=args.precision)
+    inferencer = FewShotInferencer(
+        args.config, args.checkpoint, args.device, precision=args.precision, refine=args.refine
+    )
     classes = [register(inferencer, options) for options in args.classes]
     if not args.queries:
         return

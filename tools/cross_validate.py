@@ -36,6 +36,7 @@ from mmfss.utils.configs import config_name, resolve_config
 from mmfss.utils.files import atomic_write_json, atomic_write_text, check_writable
 from mmfss.utils.plain_errors import plain_errors
 from mmfss.utils.precision import add_precision_option
+from mmfss.utils.weights import is_missing
 
 _TOOLS = Path(__file__).resolve().parent
 _OWN = 'config'  # the protocol that the config names itself
@@ -151,6 +152,8 @@ class Fold:
         if self.args.learns and self.state.checkpoint is None:
             trained = self.state.published(self.work_dir) is not None
             return [*([] if trained else ['train']), *['test'] * len(self.args.variants)]
+        if self._lacks_base_learner():
+            return ['train', *['test'] * len(self.args.variants)]
         return ['test' for variant in self.args.variants if self.known_result(variant)[1] is None]
 
     def known_result(self, variant: Variant) -> tuple[str, Path | None]:
@@ -160,19 +163,26 @@ class Fold:
         return made_of, self.state.result(variant.key, made_of)
 
     def train(self) -> None:
-        """Both stages, unless the checkpoint is there or nothing is learned."""
+        """Both stages, unless the checkpoint is there; of a method that learns nothing its base learner alone."""
+        options = ['--resume', *(['--amp'] if self.args.amp else [])]
+        if self._lacks_base_learner():
+            self.run('train', [self.args.config], options, 'training')
         if not self.args.learns or self.state.checkpoint is not None:
             return
         if (found := self.state.published(self.work_dir)) is not None:
             self.say(f'using {found}, which is there')
         else:
             self.state.begin()
-            options = ['--resume', *(['--amp'] if self.args.amp else [])]
             self.run('train', [self.args.config], options, 'training')
             found = self.state.trained(self.work_dir)
             if found is None:
                 sys.exit(f'cross_validate: training ended but left no checkpoint in {self.work_dir}')
         self.state.remember(checkpoint=str(found))
+
+    def _lacks_base_learner(self) -> bool:
+        """Whether a method that learns nothing has yet to get its base learner."""
+        wanted = None if self.args.learns else self.cfg.get('base_learner')
+        return wanted is not None and is_missing(wanted.checkpoint)
 
     def test(self, variant: Variant) -> dict:
         """The report of a variant; tests unless it is there."""

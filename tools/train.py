@@ -1,6 +1,6 @@
 #!/usr/bin/env python
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
-"""Train a few-shot segmentor: stage 1 (the base learner) when it is missing, then stage 2."""
+"""Train a few-shot segmentor: stage 1 (the base learner) when it is missing, then stage 2 if the method has one."""
 
 import argparse
 from pathlib import Path
@@ -47,18 +47,20 @@ def main() -> None:
     args = parser.parse_args()
     cfg = load_config(args, parser)
     check_shots(cfg, args, parser)
-    if not learns(cfg):
+    learned = learns(cfg)
+    if not learned and cfg.get('base_learner') is None:
         parser.error(
             f'{args.config} has nothing to train; test it: python tools/test.py {args.config} {NO_CHECKPOINT}'
             + ('' if args.fold is None else f' --fold {args.fold}')
         )
-    if args.amp:
-        enable_amp(cfg)
-    check_precision(cfg)
-    check_writable(cfg.work_dir)
+    if learned:
+        if args.amp:
+            enable_amp(cfg)
+        check_precision(cfg)
+        check_writable(cfg.work_dir)
+        check_feature_store(cfg)
     if cfg.get('base_learner') is not None and is_missing(cfg.base_learner.checkpoint):
         check_writable(Path(cfg.base_learner.checkpoint).parent)
-    check_feature_store(cfg)
     init_launcher(cfg, args.launcher)
     if cfg.get('load_from'):
         if is_missing(cfg.load_from):
@@ -67,7 +69,9 @@ def main() -> None:
                 f'{args.config} names it), or set --cfg-options load_from=FILE'
             )
         read_checkpoint(cfg.load_from)  # what is wrong with it is said before stage 1, not after it
-    ensure_base_learner(cfg, args.launcher, resume=args.resume, amp=args.amp)
+    ensure_base_learner(cfg, args.launcher, resume=args.resume, amp=args.amp, last=not learned)
+    if not learned:
+        return
     if args.resume:
         enable_resume(cfg)
     build_runner(cfg).train()

@@ -24,6 +24,7 @@ from mmfss.utils.notices import begin_telling
 from .images import ImageLike, load_image, rgb
 from .model import Geometry, ready_model
 from .queries import NameBook, Query, find_queries
+from .refinement import refined_model
 from .registered_class import RegisteredClass, as_list, check_together
 from .results import Limits, SegmentationResult, check_display, to_half
 from .support_masks import support_mask
@@ -57,6 +58,8 @@ class FewShotInferencer:
         precision (str, optional): 'float32', 'bfloat16' or 'auto', see
             :class:`mmfss.models.segmentors.FewShotSegmentor`; in bfloat16 banks take half the memory. Defaults to the
             model's own, which is float32 unless its config says otherwise.
+        refine (str, optional): 'repri' fits a classifier to every image, on the model's features and in place of the
+            method's own head, see :func:`mmfss.apis.refinement.refined_model`. Defaults to None.
 
     Raises:
         FileNotFoundError: When config, checkpoint or pre-trained weights are missing.
@@ -73,8 +76,11 @@ class FewShotInferencer:
         *,
         model: nn.Module | None = None,
         precision: str | None = None,
+        refine: str | None = None,
     ) -> None:
         self.model, self.cfg = ready_model(config, checkpoint, device, model)
+        if refine is not None:
+            self.model = refined_model(self.model, refine)
         if precision is not None:
             self.model.precision = precision
         self.geometry = Geometry(self.cfg)

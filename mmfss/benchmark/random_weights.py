@@ -46,8 +46,12 @@ def _segment(model: nn.Module, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _settle_norms(model: nn.Module, inputs: dict[str, Tensor]) -> None:
-    """Every BatchNorm takes the statistics of the last batch it sees."""
-    norms = [part for part in model.modules() if isinstance(part, _BatchNorm)]
+    """Every BatchNorm takes the statistics of the last batch it sees.
+
+    A neck, which runs image by image and may pool an image to a single pixel, keeps those that it was built with.
+    """
+    named = model.named_modules()
+    norms = [part for name, part in named if isinstance(part, _BatchNorm) and not name.startswith('neck.')]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.train()

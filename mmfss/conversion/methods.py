@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from .names import ConversionError, Rules, strip_parallel_prefix
-from .reference_outputs import scores_and_guidance
+from .reference_outputs import own_training, scores_and_guidance
 
 if TYPE_CHECKING:
     from .parity import Case
@@ -55,6 +55,9 @@ class ReleasedMethod:
             episode, such as recorded random draws, before anything is computed.
         settings (Sequence[str]): Names in a case that are inputs beside the episode and not outputs.
         losses (Mapping[str, str]): Released name of a loss -> name here.
+        training (Callable, optional): (model, reference case) -> losses of a training step with BatchNorm in eval mode
+            and no dropout, and the parameters by the names of the converted weights, learned or not. Defaults to the
+            model's own; a method that trains another model than it tests, such as stage 1 alone, gives those here.
         training_outputs (Callable, optional): (model, reference case) -> further outputs of a training step.
         tolerances (Mapping[str, float]): Agreement asked for: 'output' relative to the standard deviation, 'loss' and
             'gradient' relative to their size; 'output/prior' and the like for single ones.
@@ -72,6 +75,7 @@ class ReleasedMethod:
     prepare: Callable[[nn.Module, Case], None] | None = None
     settings: Sequence[str] = ()
     losses: Mapping[str, str] = field(default_factory=lambda: dict(loss='loss_final'))
+    training: Callable[[nn.Module, Case], tuple[dict[str, Tensor], dict[str, nn.Parameter]]] = own_training
     training_outputs: Callable[[nn.Module, Case], dict[str, Tensor]] | None = None
     tolerances: Mapping[str, float] = field(default_factory=lambda: dict(output=1e-4, loss=1e-5, gradient=1e-4))
     base_learner: bool = False

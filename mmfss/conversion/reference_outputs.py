@@ -6,9 +6,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from mmfss.models.layers import resize
+from mmfss.models.layers.norms import eval_norms
 from mmfss.structures import EncodedQuery, SupportBank
 
 if TYPE_CHECKING:
@@ -65,3 +67,26 @@ def training_step(model: nn.Module, case: Case) -> dict[str, Tensor]:
     }
     main, auxiliary = losses['loss_final'].detach(), losses['loss_auxiliary'].detach()
     return dict(moved, loss_main_bn_train=main, loss_aux_bn_train=auxiliary)
+
+
+def own_training(model: nn.Module, case: Case) -> tuple[dict[str, Tensor], dict[str, nn.Parameter]]:
+    """Losses of a model on a case as reference losses are computed, and its parameters by name, learned or not."""
+    prepared(model)
+    return model.loss(case.inputs, case.samples), dict(model.named_parameters())
+
+
+def prepared(model: nn.Module) -> nn.Module:
+    """The model as reference losses are computed: training, BatchNorm in eval mode, no dropout, released layout."""
+    # Where two inputs of a max pool are next to equal, rounding decides who gets the gradient, and in a network without
+    # BatchNorm that moves the norms of its first layers by up to 2e-3: the released codes are not channels last.
+    undropped(model.train()).to(memory_format=torch.contiguous_format)
+    eval_norms(model)
+    return model
+
+
+def undropped(model: nn.Module) -> nn.Module:
+    """The model with every dropout at 0, as reference losses are computed."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+    return model

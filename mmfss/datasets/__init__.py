@@ -24,6 +24,7 @@ from .protocols import (
     HdmnetProtocol,
     HsnetProtocol,
     PfenetProtocol,
+    RepriProtocol,
 )
 from .released_hsnet import ReleasedHsnetProtocol
 from .revisiting import RevisitSampler
@@ -55,6 +56,7 @@ __all__ = [
     'Pascal5iDataset',
     'PfenetProtocol',
     'ReleasedHsnetProtocol',
+    'RepriProtocol',
     'RevisitSampler',
     'ShapesDataset',
     'StoredEpisodes',

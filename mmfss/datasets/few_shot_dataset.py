@@ -19,7 +19,7 @@ from mmfss.registry import DATASETS
 from .class_index import UNREADABLE, ClassIndex, Entry, load_class_index
 from .fold_classes import FoldClasses
 from .image_headers import CorruptFileError, check_file
-from .input_checks import check_choice, check_folders, check_masks, read_names, tell_empty
+from .input_checks import IGNORE, check_choice, check_folders, check_masks, read_names, tell_empty
 from .listings import find_files
 from .names import Names
 from .pipelines import build_transforms
@@ -39,8 +39,10 @@ class FewShotSegDataset(FoldClasses, BaseSegDataset):
         data_prefix (dict): Folders ``img_path`` and ``seg_map_path`` below ``data_root``.
         fold (int): Which share of the classes is novel, 0 to ``num_folds`` - 1.
         phase (str): 'train' draws from base classes, 'val' (validation and test) from novel ones.
-        labels (str, optional): 'base' makes a data set of background and the base classes in ascending order; novel
-            classes become background 0, 255 stays 255 (MSANet, stage 1).
+        labels (str, optional): 'base' makes a data set of background and the base classes in ascending order; 255 stays
+            255 (stage 1).
+        novel_label (int): With labels='base', what novel classes become: background 0 (BAM, MSANet) or ignored 255
+            (RePRI). Defaults to 0.
         candidate_area (int): An image is a candidate of a class that covers at least so many pixels of its mask.
             Defaults to 2048 = 2*32*32 (PFENet, BAM).
         image_filter (str): 'candidates' keeps, in training, images that are a candidate of a base class, and in
@@ -71,6 +73,7 @@ class FewShotSegDataset(FoldClasses, BaseSegDataset):
         fold: int = 0,
         phase: str = 'train',
         labels: str | None = None,
+        novel_label: int = 0,
         candidate_area: int = 2048,
         image_filter: str = 'candidates',
         exclude_novel: bool = True,
@@ -83,6 +86,7 @@ class FewShotSegDataset(FoldClasses, BaseSegDataset):
     ) -> None:
         check_choice('phase', phase, ('train', 'val'))
         check_choice('labels', labels, (None, 'base'))
+        check_choice('novel_label', novel_label, (0, IGNORE))
         check_choice('image_filter', image_filter, ('candidates', 'none'))
         if fold not in range(self.num_folds):
             raise ValueError(
@@ -93,7 +97,7 @@ class FewShotSegDataset(FoldClasses, BaseSegDataset):
             raise ValueError(f'`candidate_area` is {candidate_area}; it counts pixels, at least 1.')
         if kwargs.get('reduce_zero_label'):
             raise ValueError('`reduce_zero_label` is not possible here: label 0 is the background.')
-        self.fold, self.phase, self.labels = int(fold), phase, labels
+        self.fold, self.phase, self.labels, self.novel_label = int(fold), phase, labels, int(novel_label)
         self.candidate_area, self.image_filter = candidate_area, image_filter
         self.exclude_novel, self.index_workers = exclude_novel, index_workers
         self._set_classes(metainfo or {}, novel_classes)

@@ -17,6 +17,7 @@ class FoldClasses:
         fold (int): 0 to ``num_folds`` - 1.
         phase (str): 'train' or 'val'.
         labels (str | None): 'base' makes label maps of background and the base classes.
+        novel_label (int): What novel classes become in those: 0 background, 255 ignored.
         class_names (tuple[str, ...]): All classes, background first.
         novel_class_ids (tuple[int, ...]): Ascending.
         base_class_ids (tuple[int, ...]): Ascending.
@@ -24,6 +25,7 @@ class FoldClasses:
 
     METAINFO: dict = {}
     num_folds = 4
+    novel_label = 0
 
     def _set_names(self, metainfo: dict) -> None:
         self.class_names = tuple(metainfo.get('classes') or self.METAINFO.get('classes', ()))
@@ -58,11 +60,12 @@ class FoldClasses:
 
     @property
     def base_label_map(self) -> np.ndarray:
-        """(256,) uint8: base classes to 1..N_base, novel classes and background to 0, 255 to 255.
+        """(256,) uint8: base classes to 1..N_base, novel ones to ``novel_label``, background to 0, 255 to 255.
 
-        mmseg's own label map sends left-out classes to 255; the base learner needs them at 0.
+        mmseg's own label map sends left-out classes to 255; the base learner of most methods needs them at 0.
         """
         table = np.zeros(256, dtype=np.uint8)
+        table[list(self.novel_class_ids)] = self.novel_label
         table[list(self.base_class_ids)] = np.arange(1, len(self.base_class_ids) + 1)
         table[IGNORE] = IGNORE
         return table

@@ -237,6 +237,14 @@ class HdmnetProtocol(BamProtocol):
 
 
 @TASK_UTILS.register_module()
+class RepriProtocol(BamProtocol):
+    """RePRI's: BAM's episodes; a class that is never drawn is left out of the mean."""
+
+    name = 'repri'
+    missing_classes_as_zero = False
+
+
+@TASK_UTILS.register_module()
 class HsnetProtocol(EpisodeProtocol):
     """HSNet's sampling (VAT, DCAMA, Matcher ...): supports of an episode may repeat.
 

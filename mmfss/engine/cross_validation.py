@@ -51,8 +51,7 @@ class FoldState:
 
     def __init__(self, path: Path, cfg: Config, cfg_options: Sequence[str], learns: bool = True) -> None:
         self.path, self.learns = path, learns
-        values = (option.partition('=')[2] for option in cfg_options)
-        self._named_files = sorted({*_named_files(cfg.get('model', {})), *filter(os.path.isfile, values)})
+        self._named = [cfg.get('model', {}), [option.partition('=')[2] for option in cfg_options]]
         trained_by = {key: value for key, value in cfg.to_dict().items() if not key.startswith(('test_', 'val_'))}
         options = [option for option in cfg_options if not option.lstrip('+').startswith('test_')]
         self._made_of = _digest([trained_by, options])
@@ -100,7 +99,7 @@ class FoldState:
     def fingerprint(self, preset: dict | None, cfg_options: Sequence[str]) -> str:
         """Of everything that a test result depends on: weights, test data and protocol."""
         weights = []
-        for path in [self.checkpoint] if self.learns else self._named_files:
+        for path in [self.checkpoint] if self.learns else sorted(_named_files(self._named)):
             stat = os.stat(path)
             weights += [str(path), stat.st_size, stat.st_mtime_ns]
         return _digest([*weights, preset, self._tested_by, list(cfg_options)])

@@ -30,7 +30,9 @@ from .options import merge_options
 _HOOK = 'BaseLearnerCheckpointHook'
 
 
-def ensure_base_learner(cfg: Config, launcher: str = 'none', resume: bool = False, amp: bool = False) -> Path | None:
+def ensure_base_learner(
+    cfg: Config, launcher: str = 'none', resume: bool = False, amp: bool = False, last: bool = False
+) -> Path | None:
     """Return the base learner's checkpoint, training it first when the file is missing.
 
     Reads ``cfg.base_learner``: ``checkpoint`` (where the file is or will be), ``config`` (the
@@ -43,6 +45,7 @@ def ensure_base_learner(cfg: Config, launcher: str = 'none', resume: bool = Fals
         launcher (str): The launcher stage 1 runs under: the one of stage 2.
         resume (bool): Let an interrupted stage 1 go on from its last checkpoint.
         amp (bool): Train stage 1 with mixed precision.
+        last (bool): Whether there is no stage 2: nothing else is learned.
 
     Returns:
         Path | None: The checkpoint; None when the config names no base learner.
@@ -66,7 +69,7 @@ def ensure_base_learner(cfg: Config, launcher: str = 'none', resume: bool = Fals
     stage1 = _stage1_config(cfg, checkpoint)
     if there[0]:
         _check_fold(checkpoint, cfg)
-        _say(f'Base learner: using {checkpoint}.')
+        _say(f'Base learner: using {checkpoint}.' + (_nothing_else(cfg) if last else ''))
         return checkpoint
     if stage1 is None:
         raise ValueError(
@@ -74,14 +77,21 @@ def ensure_base_learner(cfg: Config, launcher: str = 'none', resume: bool = Fals
             'set, so it cannot be trained. Give one of the two.'
         )
 
-    _train(stage1, checkpoint, launcher, resume, amp)
+    _train(stage1, checkpoint, launcher, resume, amp, 'The only stage' if last else 'Stage 1 of 2')
     if not checkpoint.is_file():
         raise RuntimeError(
             f'Stage 1 ({stage1.filename}) ended but left no {checkpoint}. Its log is in '
             f'{stage1.work_dir}; the hook {_HOOK} writes the file when training ends.'
         )
-    _say(f'Stage 1 of 2 is done: {checkpoint}. Stage 2 of 2: training the meta learner.')
+    if last:
+        _say(f'The base learner is done: {checkpoint}.{_nothing_else(cfg)}')
+    else:
+        _say(f'Stage 1 of 2 is done: {checkpoint}. Stage 2 of 2: training the meta learner.')
     return checkpoint
+
+
+def _nothing_else(cfg: Config) -> str:
+    return f' Nothing else is learned; test it: python tools/test.py {cfg.filename} none --fold {cfg.get("fold")}'
 
 
 def _stage1_config(cfg: Config, checkpoint: Path) -> Config | None:
@@ -117,9 +127,9 @@ def _flat(options: Mapping, prefix: str = '') -> dict:
     return flat
 
 
-def _train(stage1: Config, checkpoint: Path, launcher: str, resume: bool, amp: bool) -> None:
+def _train(stage1: Config, checkpoint: Path, launcher: str, resume: bool, amp: bool, stage: str) -> None:
     """Run stage 1 in this process group and leave nothing of it behind but its files."""
-    _say(f'Base learner: {checkpoint} is missing. Stage 1 of 2: training it with {stage1.filename}.')
+    _say(f'Base learner: {checkpoint} is missing. {stage}: training it with {stage1.filename}.')
     if resume:
         enable_resume(stage1)
     elif saved_checkpoints(Path(stage1.work_dir)):

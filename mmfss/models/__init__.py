@@ -5,12 +5,14 @@ from . import decode_heads
 from .backbones import BlockFeatureBackbone, BlockPlainVGG, BlockResNet, BlockVGG, PlainVGG
 from .data_preprocessor import EpisodeDataPreProcessor, NWayDataPreProcessor
 from .decode_heads import *  # noqa: F403, every head of the folder
-from .losses import WeightedCrossEntropyLoss
+from .losses import SmoothedCrossEntropyLoss, WeightedCrossEntropyLoss
+from .necks import BaseLearnerNeck
 from .segmentors import BaseLearnerEnsemble, FewShotSegmentor, NWaySegmentor
 
 __all__ = [
     'BackboneFeatures',
     'BaseLearnerEnsemble',
+    'BaseLearnerNeck',
     'BlockFeatureBackbone',
     'BlockPlainVGG',
     'BlockResNet',
@@ -20,6 +22,7 @@ __all__ = [
     'NWayDataPreProcessor',
     'NWaySegmentor',
     'PlainVGG',
+    'SmoothedCrossEntropyLoss',
     'WeightedCrossEntropyLoss',
     *decode_heads.__all__,
 ]

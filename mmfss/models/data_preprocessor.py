@@ -25,13 +25,20 @@ class EpisodeDataPreProcessor(BaseDataPreprocessor):
         std (Sequence[float]): Standard deviation of each channel.
         bgr_to_rgb (bool): Reverse the channel order first. Defaults to False.
         non_blocking (bool): Asynchronous copy to the device. Defaults to False.
+        query_labels (bool): Hand the queries' truth to the model, for evaluations that use it: oracles, and released
+            code that reads it. The protocol must judge at network size. Defaults to False.
     """
 
     def __init__(
-        self, mean: Sequence[float], std: Sequence[float], bgr_to_rgb: bool = False, non_blocking: bool = False
+        self,
+        mean: Sequence[float],
+        std: Sequence[float],
+        bgr_to_rgb: bool = False,
+        non_blocking: bool = False,
+        query_labels: bool = False,
     ):
         super().__init__(non_blocking)
-        self.bgr_to_rgb = bgr_to_rgb
+        self.bgr_to_rgb, self.query_labels = bgr_to_rgb, query_labels
         self.register_buffer('mean', torch.tensor(mean).view(3, 1, 1), False)
         self.register_buffer('std', torch.tensor(std).view(3, 1, 1), False)
 
@@ -45,14 +52,15 @@ class EpisodeDataPreProcessor(BaseDataPreprocessor):
 
         Returns:
             dict: ``inputs`` {query (B, 3, H, W), support (B, K, 3, H, W), support_mask (B, K, H, W) int64 of 0, 1, 255,
-            query_padding (B, H, W) bool, True where the pipeline left no photograph, episode_seed (B,) int64} and
-            ``data_samples``, the B query samples.
+            query_padding (B, H, W) bool, True where the pipeline left no photograph, episode_seed (B,) int64, with
+            ``query_labels`` also query_labels (B, H, W) int64} and ``data_samples``, the B query samples.
 
             Batches of a feature store (:class:`mmfss.datasets.StoredEpisodes`) are stacked already: their ``query``
             and ``support`` are BackboneFeatures, which only move to the device.
 
         Raises:
-            ValueError: When queries, or supports with their masks, differ in size.
+            ValueError: When queries, or supports with their masks, differ in size; or when truth is asked for that is
+                not there at the size of the queries.
         """
         inputs, samples = data['inputs'], data['data_samples']
         if isinstance(inputs['query'], BackboneFeatures):
@@ -63,6 +71,8 @@ class EpisodeDataPreProcessor(BaseDataPreprocessor):
         images = [image for shot in inputs['support'] for image in shot]  # K*B of them
         supports = [sample for shot in samples['support'] for sample in shot]
         queries = self.query_inputs(inputs['query'], samples['query'])
+        if self.query_labels:
+            queries['query_labels'] = self._truth(queries['query'], samples['query'])
         images, labels = self.support_inputs(images, supports)
 
         def shots_last(stacked: Tensor) -> Tensor:  # (K*B, ...) -> (B, K, ...)
@@ -104,6 +114,17 @@ class EpisodeDataPreProcessor(BaseDataPreprocessor):
         self._check_sizes([*images, *labels], [*samples, *samples], 'supports and their masks')
         images = torch.stack(list(self.cast_data(list(images))))
         return self.normalize(images), torch.stack(labels).long()
+
+    def _truth(self, queries: Tensor, samples: Sequence[SegDataSample]) -> Tensor:
+        """(B, H, W) int64: the queries' annotations at network size."""
+        for sample in samples:
+            found = tuple(sample.gt_sem_seg.data.shape[-2:]) if 'gt_sem_seg' in sample else None
+            if found != tuple(queries.shape[-2:]):
+                raise ValueError(
+                    f'query_labels: {sample.metainfo.get("img_path")} is {tuple(queries.shape[-2:])}, its truth '
+                    f"{found or 'missing'}. Use a protocol with ground_truth='network', such as repri"
+                )
+        return torch.cat([sample.gt_sem_seg.data for sample in samples]).long().to(self.mean.device)
 
     def _padding(self, queries: Tensor, samples: Sequence[SegDataSample]) -> Tensor:
         """(B, H, W) bool: the packed ``padding_map`` of each query; nowhere for a pipeline that makes none."""

@@ -147,10 +147,10 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], what: str, cure:
 
 
 def load_base_learner(model: nn.Module, path: str) -> None:
-    """Load backbone (and base head, where the model has one) from a stage-1 checkpoint, strictly.
+    """Load backbone (and base head, where the model or its neck has one) from a stage-1 checkpoint, strictly.
 
     Args:
-        model (nn.Module): With ``backbone`` and perhaps ``base_head``.
+        model (nn.Module): With ``backbone`` and perhaps ``base_head`` or ``neck.base_head``.
         path (str): Checkpoint of an mmseg EncoderDecoder: keys ``backbone.*`` and ``decode_head.*``.
 
     Raises:
@@ -163,8 +163,9 @@ def load_base_learner(model: nn.Module, path: str) -> None:
             "config's base_learner.config names stage 1; or set model.base_checkpoint"
         )
     targets = {'backbone.': model.backbone}
-    if hasattr(model, 'base_head'):
-        targets['decode_head.'] = model.base_head
+    for owner in (model, getattr(model, 'neck', None)):
+        if hasattr(owner, 'base_head'):
+            targets['decode_head.'] = owner.base_head
     state = {key: value for key, value in model_state(read_checkpoint(path)).items() if key.startswith(tuple(targets))}
     expected = {prefix + key: value for prefix, part in targets.items() for key, value in part.state_dict().items()}
     if reasons := weight_differences(expected, state):
@@ -210,7 +211,8 @@ def taken_weights(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Te
     """The part of a checkpoint's weights that a model takes.
 
     All of them; of a few-shot segmentor that learns nothing those of backbone and neck, so that any checkpoint with its
-    backbone will do: a base learner's, or that of a method that was trained on it.
+    backbone will do: a base learner's, or that of a method that was trained on it. A neck that is the head of a base
+    learner takes the base learner's head in either.
 
     Args:
         model (nn.Module): As it was built: whether it learns shows in which of its weights take gradients.
@@ -218,7 +220,24 @@ def taken_weights(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Te
     """
     if getattr(model, 'learned', True):
         return dict(state)
-    return {key: value for key, value in state.items() if key.startswith(('backbone.', 'neck.'))}
+    taken = {key: value for key, value in state.items() if key.startswith(('backbone.', 'neck.'))}
+    return taken | base_head_as_neck(state) if hasattr(getattr(model, 'neck', None), 'base_head') else taken
+
+
+def base_head_as_neck(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A base learner's head in a checkpoint, under the names of a neck made of it; nothing where it has these already.
+
+    Args:
+        state (Mapping[str, Tensor]): Weights of a base learner, or of a method that was trained with one.
+    """
+    if any(key.startswith('neck.') for key in state):
+        return {}
+    # A method's checkpoint has its own head as decode_head, a base learner's nothing else.
+    for prefix in ('base_head.', 'decode_head.'):
+        found = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        if found:
+            return {f'neck.base_head.{key}': value for key, value in found.items()}
+    return {}
 
 
 def is_pretrained(module: nn.Module) -> bool:

@@ -27,7 +27,7 @@ def data(monkeypatch, roots, tmp_path):
     """Point the configs of one data set to its small data."""
 
     def use(name: str) -> None:
-        root = roots['coco' if 'coco' in name else 'pascal']
+        root = roots['coco' if 'coco' in name and 'pascal' not in name else 'pascal']
         variables = dict(FOLD='0', MMFSS_DATA_ROOT=root, MMFSS_CANDIDATE_AREA='100', MMFSS_WORK_ROOT=tmp_path)
         for variable, value in variables.items():
             monkeypatch.setenv(variable, str(value))

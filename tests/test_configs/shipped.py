@@ -48,6 +48,13 @@ PANET = (
     *(f'panet/vgg16_pascal_2way_{k}shot' for k in SHOTS),
     *(f'panet/ablations/vgg16_pascal_no_align_{k}shot' for k in SHOTS),
 )
+# Stage 1 is what RePRI learns; its own configs test, and oracle/ with the true share of foreground.
+REPRI_BASE = (*(f'repri/base_{b}_{d}' for b in ('r50', 'r101') for d in DATASETS), 'repri/base_lite0_pascal')
+REPRI = tuple(f'repri/{b}_{d}_{k}shot' for b in ('r50', 'r101') for d in DATASETS for k in SHOTS)
+REPRI_ORACLE = tuple(f'repri/oracle/{name.split("/")[1]}' for name in REPRI if 'r101_coco' not in name)
+REPRI_LITE = tuple(f'repri/lite0_pascal_{k}shot' for k in SHOTS)
+COCO_TO_PASCAL = tuple(f'repri/{n}_{k}shot' for n in ('coco2pascal/r50', 'oracle/coco2pascal_r50') for k in SHOTS)
+ON_A_BASE_LEARNER = (*REPRI, *REPRI_ORACLE, *REPRI_LITE)
 LITE = (
     'pspnet/lite0_pascal',
     *(
@@ -63,6 +70,7 @@ WEIGHTLESS = tuple(
 )
 TRAINED = (
     *STAGE1,
+    *REPRI_BASE,
     *STAGE2,
     *BAM,
     *PFENET,
@@ -86,7 +94,7 @@ ELSEWHERE = (
     'finetune/lite0_folder',
     'finetune/quickstart_folder',
 )
-ALL = (*TRAINED, *WEIGHTLESS, *ELSEWHERE)
+ALL = (*TRAINED, *WEIGHTLESS, *ON_A_BASE_LEARNER, *COCO_TO_PASCAL, *ELSEWHERE)
 
 SIDE = 33  # of the network's input in these tests
 IMAGES_A_CLASS = 6  # a query and five supports

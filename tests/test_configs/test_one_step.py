@@ -6,7 +6,7 @@ import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
-from shipped import LITE, STORED, TRAINED, WEIGHTLESS, read, shrink
+from shipped import COCO_TO_PASCAL, LITE, ON_A_BASE_LEARNER, REPRI_BASE, STORED, TRAINED, WEIGHTLESS, read, shrink
 
 from mmfss.registry import DATASETS, METRICS, MODELS
 
@@ -21,13 +21,15 @@ FIRST |= {'asgnet/r50_pascal_1shot'}
 FIRST |= {f'{m}/{name}' for m in ('bam', 'pfenet', 'hsnet') for name in ('vgg16_pascal_1shot', 'r50_coco_5shot')}
 FIRST |= {'cyctr/r50_pascal_1shot', 'cyctr/r50_coco_5shot'}
 FIRST |= {'panet/vgg16_pascal_1shot', 'panet/vgg16_coco_5shot'}
+FIRST |= {'repri/base_r50_pascal', 'repri/base_lite0_pascal', 'repri/r50_coco_5shot', 'repri/oracle/r50_pascal_1shot'}
+FIRST |= {'repri/lite0_pascal_1shot'}
 
 
 def marked(names):
     return [name if name in FIRST else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
-@pytest.mark.parametrize('name', [*marked(TRAINED), *WEIGHTLESS])
+@pytest.mark.parametrize('name', [*marked((*TRAINED, *ON_A_BASE_LEARNER, *COCO_TO_PASCAL)), *WEIGHTLESS])
 def test_one_step_and_one_test_episode(name, data):
     if 'lite0' in name:
         pytest.importorskip('timm')
@@ -36,8 +38,8 @@ def test_one_step_and_one_test_episode(name, data):
     init_default_scope('mmfss')
     torch.manual_seed(0)
     model = MODELS.build(cfg.model)
-    stage1 = name.startswith('pspnet')
-    if name in WEIGHTLESS:
+    stage1 = name.startswith('pspnet') or name in REPRI_BASE
+    if name in (*WEIGHTLESS, *ON_A_BASE_LEARNER, *COCO_TO_PASCAL):
         assert not model.learned
     else:
         train_one_step(model, cfg, episodes=2 if stage1 else 1)  # BatchNorm learns in stage 1

@@ -9,12 +9,18 @@ from shipped import (
     ALL,
     ASGNET,
     BAM,
+    COCO_TO_PASCAL,
     CONFIGS,
     CYCTR,
     LITE,
+    ON_A_BASE_LEARNER,
     PANET,
     PFENET,
     REPO,
+    REPRI,
+    REPRI_BASE,
+    REPRI_LITE,
+    REPRI_ORACLE,
     STAGE1,
     STAGE2,
     STORED,
@@ -22,6 +28,8 @@ from shipped import (
     WEIGHTLESS,
     read,
 )
+
+from mmfss.datasets import COCO20iDataset, Pascal5iDataset
 
 SIDES = dict(pascal=473, coco=641)
 
@@ -86,6 +94,8 @@ def test_asgnet(name):
         *LITE[1:],
         *STORED,
         *WEIGHTLESS,
+        *REPRI,
+        *REPRI_LITE,
         'quickstart/msanet_shapes_1shot',
         'finetune/lite0_folder',
     ],
@@ -158,7 +168,7 @@ def test_stage_1(name):
     assert cfg.sync_bn == 'torch', 'batch statistics are those of all processes'
 
 
-@pytest.mark.parametrize('name', [*STAGE2, *BAM, *TABLE3])
+@pytest.mark.parametrize('name', [*STAGE2, *BAM, *TABLE3, *ON_A_BASE_LEARNER])
 def test_the_stages_meet(name, monkeypatch):
     monkeypatch.setenv('FOLD', '2')
     monkeypatch.setenv('MMFSS_WORK_ROOT', '/runs')
@@ -170,10 +180,79 @@ def test_the_stages_meet(name, monkeypatch):
     assert stage1.work_dir.endswith('/fold2') and stage1.fold == 2
     ours = {k: v for k, v in cfg.model.backbone.items()}
     theirs = {k: v for k, v in stage1.model.backbone.items() if k != 'init_cfg'}
+    assert stage1.model.backbone.get('backbone', stage1.model.backbone).init_cfg.type == 'Pretrained'
     assert ours == theirs
     head = {k: v for k, v in stage1.model.decode_head.items() if k != 'loss_decode'}
-    assert cfg.model.base_head == head
+    ours = cfg.model.base_head if 'base_head' in cfg.model else cfg.model.neck.base_head
+    assert {k: v for k, v in ours.items() if k != 'loss_decode'} == head
     assert cfg.data_root == stage1.data_root
+
+
+@pytest.mark.parametrize('name', REPRI_BASE)
+def test_repris_stage_1(name):
+    cfg = read(name)
+    lite, coco = 'lite0' in name, 'coco' in name
+    train, val = cfg.train_dataloader.dataset, cfg.val_dataloader.dataset
+    assert [step.type for step in train.pipeline] == [
+        'LoadFewShotImage',
+        'mmseg.LoadAnnotations',
+        'mmseg.RandomFlip',
+        'mmseg.RandomFlip',
+        'ResizeLongSide',
+        'mmseg.PackSegInputs',
+    ]
+    assert [step.direction for step in train.pipeline[2:4]] == ['horizontal', 'vertical']
+    assert (train.novel_label, train.image_filter, train.exclude_novel) == (255, 'candidates', False)
+    assert val.labels == 'base' and val.novel_label == 255, 'weights are chosen by base classes alone'
+    side = 257 if lite else 417
+    assert train.pipeline[4].size == val.pipeline[2].size == cfg.model.data_preprocessor.size[0] == side
+    assert cfg.model.decode_head.loss_decode == dict(type='SmoothedCrossEntropyLoss')
+    assert cfg.model.decode_head.num_classes == (61 if coco else 16)
+    if lite:
+        return
+    assert cfg.total_batch_size == cfg.train_dataloader.batch_size == cfg.auto_scale_lr.base_batch_size == 12
+    assert cfg.optim_wrapper.optimizer == dict(type='SGD', lr=2.5e-3, momentum=0.9, nesterov=True, weight_decay=1e-4)
+    assert 'paramwise_cfg' not in cfg.optim_wrapper and cfg.sync_bn == 'torch'
+    (schedule,) = cfg.param_scheduler
+    assert (schedule.type, schedule.eta_min, schedule.convert_to_iter_based) == ('CosineAnnealingLR', 1e-6, True)
+    assert schedule.end == cfg.train_cfg.max_epochs == (20 if coco else 100)
+
+
+@pytest.mark.parametrize('name', [*REPRI, *REPRI_ORACLE, *COCO_TO_PASCAL])
+def test_repris_test(name):
+    cfg = read(name)
+    assert cfg.test_protocol.name == 'repri' and cfg.test_dataloader.dataset.shots == int(name[-5])
+    for kind in ('query_pipeline', 'support_pipeline'):
+        steps = [step.type for step in cfg.test_dataloader.dataset[kind]]
+        assert steps.index('LoadFewShotAnnotations') < steps.index('ResizeLongSide')
+        assert cfg.test_dataloader.dataset[kind][2].size == 417
+    truthful = 'oracle' in name
+    assert cfg.model.data_preprocessor.get('query_labels', False) == truthful
+    recipe = dict(iterations=300, proportion_weight=1.0, entropy_weight=0.1)
+    told = dict(type='RePRIHead', valid='truth', oracle=True, recipe=recipe)
+    assert cfg.model.decode_head == (told if truthful else dict(type='RePRIHead'))
+
+
+@pytest.mark.parametrize('fold', range(4))
+def test_from_coco_to_pascal_the_classes_are_those_that_the_base_learner_does_not_know(fold, monkeypatch):
+    monkeypatch.setenv('FOLD', str(fold))
+    monkeypatch.setenv('MMFSS_WORK_ROOT', '/runs')
+    cfg, stage1 = read('repri/coco2pascal/r50_1shot'), read('repri/base_r50_coco')
+    assert cfg.model.base_checkpoint == f'{stage1.work_dir}/base_learner.pth' and cfg.get('base_learner') is None
+    coco = COCO20iDataset.METAINFO['classes']
+    called = dict(
+        aeroplane='airplane',
+        diningtable='dining table',
+        motorbike='motorcycle',
+        pottedplant='potted plant',
+        sofa='couch',
+        tvmonitor='tv',
+    )
+    known = {coco[c] for c in range(1, 81) if (c - 1) % 4 != fold}
+    pascal = Pascal5iDataset.METAINFO['classes'][1:]
+    assert set(cfg.test_dataloader.dataset.dataset.novel_classes) == {
+        c for c in pascal if called.get(c, c) not in known
+    }
 
 
 @pytest.fixture(scope='module')
@@ -215,6 +294,12 @@ def test_the_meta_learner_alone_has_no_base_head(count):
     whole = count('msanet/r101_pascal_1shot')
     assert learned == pytest.approx(whole[1], abs=1e-5)  # but for the four merging weights
     assert total < whole[0] - 20
+
+
+def test_repri_has_the_parameters_of_the_released_model(count):
+    found = [count(f'repri/{name}')[0] * 1e6 for name in ('r50_pascal_1shot', 'r50_coco_1shot', 'r101_coco_1shot')]
+    assert [round(n) for n in found] == [46_713_808, 46_736_893, 65_729_021]
+    assert count('repri/r50_pascal_1shot')[1] == 0
 
 
 @pytest.mark.parametrize('name', WEIGHTLESS)

@@ -3,6 +3,7 @@
 
 import shlex
 
+import golden
 import pytest
 import torch
 from released_states import base_learner, converter, imagenet, released
@@ -68,3 +69,34 @@ def test_the_printed_test_command_can_be_pasted_into_a_shell(tmp_path, monkeypat
     command = capsys.readouterr().out.split('test it: ')[1]
     assert '"(' in command or "'" in command, 'bash refuses an unquoted bracket'
     assert shlex.split(command)[-2:] == ['--cfg-options', 'model.decode_head.last_shot_groups=(2,)']
+
+
+def test_a_released_repri_file_becomes_a_checkpoint(tmp_path, monkeypatch, capsys):
+    """Training checkpoint of data-parallel weights -> file of the config's model, every tensor under its own name."""
+    source, target = tmp_path / 'best.pth', tmp_path / 'repri.pth'
+    released = golden.released_weights('repri_r50_pascal_5shot')
+    state = {f'module.{key}': value for key, value in released.items()}
+    torch.save(dict(epoch=99, state_dict=state, optimizer=dict(state={}, param_groups=[])), source)
+    with pytest.raises(SystemExit, match='has 16 outputs: it is of PASCAL-5i, not of coco'):
+        converter('repri2mmfss', monkeypatch, source, target, '--dataset', 'coco')
+    converter('repri2mmfss', monkeypatch, source, target, '--fold', '2')
+    said = capsys.readouterr().out
+    assert 'ResNet-50, PASCAL-5i' in said and 'config:  configs/repri/r50_pascal_1shot.py' in said
+    written = torch.load(target, weights_only=True)
+    assert written['meta']['dataset_meta']['fold'] == 2 and len(written['state_dict']) == len(released)
+    names = {
+        'layer0.3.weight': 'backbone.stem.3.weight',
+        'layer4.2.conv3.weight': 'backbone.layer4.2.conv3.weight',
+        'ppm.features.2.1.weight': 'neck.base_head.psp_modules.2.1.conv.weight',
+        'ppm.features.3.2.running_var': 'neck.base_head.psp_modules.3.1.bn.running_var',
+        'bottleneck.0.weight': 'neck.base_head.bottleneck.conv.weight',
+        'bottleneck.1.bias': 'neck.base_head.bottleneck.bn.bias',
+        'classifier.weight': 'neck.base_head.conv_seg.weight',
+    }
+    assert all(torch.equal(written['state_dict'][ours], released[theirs]) for theirs, ours in names.items())
+    first, second = (
+        sorted(float(value.double().sum()) for value in side.values()) for side in (released, written['state_dict'])
+    )
+    assert first == pytest.approx(second, rel=1e-9, abs=1e-9)
+    with pytest.raises(SystemExit, match='unknown keys'):
+        converter('bam2mmfss', monkeypatch, source, target)

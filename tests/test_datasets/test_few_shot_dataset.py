@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+import torch
 from helpers import AREA, BIG, HEIGHT, SMALL, WIDTH, jpeg, pascal, png, scenes, write_voc
 from PIL import Image
 
@@ -71,6 +72,16 @@ def test_base_labels_for_stage_1(voc):
     assert labels.unique().tolist() == [0, 255]
     labels = dataset[4 * 10 + 3]['data_samples'].gt_sem_seg.data  # train_11_3: 11 and 12
     assert labels.unique().tolist() == [0, 6, 7, 255] and (labels == 6).sum() == BIG
+
+
+def test_novel_classes_may_be_ignored_in_stage_1(voc):
+    dataset = build(voc, 'train', fold=1, labels='base', novel_label=255, image_filter='none', pipeline=STAGE1)
+    labels = dataset[4 * 5]['data_samples'].gt_sem_seg.data  # train_06_0: novel
+    plain = build(voc, 'train', fold=1, image_filter='none', pipeline=STAGE1)[4 * 5]['data_samples'].gt_sem_seg.data
+    assert labels.unique().tolist() == [0, 255] and torch.equal(labels == 255, plain != 0)
+    assert dataset.base_label_map[6] == 255 and dataset.base_label_map[11] == 6
+    with pytest.raises(ValueError, match='`novel_label` is 1'):
+        build(voc, 'train', labels='base', novel_label=1)
 
 
 def test_base_label_map_agrees_with_mmsegs(voc):

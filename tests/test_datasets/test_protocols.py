@@ -17,6 +17,7 @@ from mmfss.datasets import (
     PanetProtocol,
     PfenetProtocol,
     ReleasedHsnetProtocol,
+    RepriProtocol,
     episodes_hash,
     read_episodes,
     write_episodes,
@@ -31,6 +32,7 @@ ALL = [
     HsnetProtocol,
     ReleasedHsnetProtocol,
     AsgnetProtocol,
+    RepriProtocol,
     PanetProtocol,
     BalancedProtocol,
 ]
@@ -44,6 +46,11 @@ def data(voc):
 def images_of(data, class_name):
     c = data.class_names.index(class_name)
     return {data.name(data.position(i)) for i in data.candidates(c)}
+
+
+def test_repris_episodes_are_bams_and_a_class_that_is_never_drawn_is_left_out(data):
+    assert RepriProtocol().sample(data, 1)[:50] == BamProtocol().sample(data, 1)[:50]
+    assert BamProtocol.missing_classes_as_zero and not RepriProtocol.missing_classes_as_zero
 
 
 @pytest.mark.parametrize('protocol', ALL)

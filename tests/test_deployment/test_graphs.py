@@ -98,3 +98,20 @@ def test_a_model_without_base_learner():
     with torch.no_grad():
         scores = programs[SEGMENTER].module()(query, *programs[ENCODER].module()(images, masks))
     torch.testing.assert_close(scores, reference(model)(images, masks, query), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_classifier_that_is_fitted_to_each_query():
+    neck = dict(type='BaseLearnerNeck', base_head=toys.BASE_HEAD)
+    head = dict(type='RePRIHead', recipe=dict(iterations=12))
+    model = toys.build(dict(type='FewShotSegmentor', backbone=toys.RESNET, neck=neck, decode_head=head))
+    programs, names = record(exportable(model), size=64)
+    encode, segment = programs[ENCODER].module(), programs[SEGMENTER].module()
+
+    @torch.no_grad()
+    def run(images, masks, query):
+        return segment(query, *encode(images, masks))
+
+    inputs = [structured_input(1, (48, 48), (48, 48)), structured_input(3, (57, 80), (96, 41), seed=1)]
+    assert max(difference for difference, _ in compare(run, reference(model), inputs)) < 1e-4
+    assert names == ['features', 'labels']

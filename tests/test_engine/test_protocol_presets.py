@@ -25,6 +25,7 @@ PUBLISHED = dict(
     hsnet=((1, 1000, 0, 400), (1, 1000, 0, 400)),
     vat=((1, 1000, 0, 473), (1, 1000, 0, 417)),
     panet=((5, 1000, 1234, 417), (5, 1000, 1234, 417)),
+    repri=((5, 1000, 123, 417), (5, 1000, 123, 417)),
     balanced=((5, 1000, 0, 473), (5, 1000, 0, 641)),
 )
 
@@ -99,6 +100,9 @@ def test_items(name, on_coco, coco, monkeypatch):
     if name in ('hsnet', 'vat', 'panet'):  # squashed, judged at network size, 255 of the support is background
         assert query.gt_sem_seg.data.shape[1:] == query.ori_shape == query.restore_shape == (side, side)
         assert support.gt_sem_seg.data.unique().tolist() == [0, 1]
+    elif name == 'repri':  # aspect kept, judged at network size, filled margins left out
+        assert query.gt_sem_seg.data.shape[1:] == query.ori_shape == query.restore_shape == (side, side)
+        assert 255 in support.gt_sem_seg.data.unique() and (query.gt_sem_seg.data[0, -1] == 255).all()
     else:  # a square of the longer side, judged at original size, 255 kept apart
         assert query.gt_sem_seg.data.shape[1:] == query.ori_shape == (HEIGHT, WIDTH)
         assert query.restore_shape == (WIDTH, WIDTH) and 255 in support.gt_sem_seg.data.unique()

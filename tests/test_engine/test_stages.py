@@ -59,6 +59,14 @@ def test_a_missing_base_learner_is_trained_first_and_says_so(stage2, said):
     assert (Path(stage2.work_dir) / 'epoch_2.pth').is_file()
 
 
+def test_the_only_stage_says_that_nothing_follows(stage2, said):
+    for _ in range(2):
+        assert stages.ensure_base_learner(stage2, last=True).is_file()
+    assert 'The only stage: training it' in said[0] and 'Stage' not in said[1]
+    assert 'The base learner is done' in said[1] and 'Base learner: using' in said[2]
+    assert all('Nothing else is learned; test it: python tools/test.py' in line for line in said[1:])
+
+
 def test_a_base_learner_that_is_there_is_used(stage2, monkeypatch, said):
     stages.ensure_base_learner(stage2)
     monkeypatch.setattr(stages, '_train', lambda *args: pytest.fail('trained again'))

@@ -1,5 +1,5 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
-"""Weighted cross entropy: the weighted mean over pixels that count."""
+"""Losses that mmseg lacks: means over the pixels that count."""
 
 import pytest
 import torch
@@ -8,9 +8,9 @@ from mmengine.registry import init_default_scope
 from mmfss.registry import MODELS
 
 
-def loss(**kwargs):
+def loss(type='WeightedCrossEntropyLoss', **kwargs):
     init_default_scope('mmfss')
-    return MODELS.build(dict(type='WeightedCrossEntropyLoss', **kwargs))
+    return MODELS.build(dict(type=type, **kwargs))
 
 
 def test_it_is_the_weighted_mean_over_the_pixels_that_are_not_ignored():
@@ -42,3 +42,19 @@ def test_labels_that_are_all_ignored_give_zero_and_a_gradient():
 def test_weights_must_be_positive():
     with pytest.raises(ValueError, match='class_weight'):
         loss(class_weight=(1, 0))
+
+
+def test_smoothed_targets_are_shared_by_the_other_classes():
+    torch.manual_seed(0)
+    scores, labels = torch.randn(2, 5, 4, 3), torch.randint(0, 5, (2, 4, 3))
+    labels[0, :2] = 255
+    valid = labels != 255
+    target = torch.full_like(scores, 0.1 / 4)
+    target.scatter_(1, labels.clamp(max=4).unsqueeze(1), 0.9)
+    expected = -(target * scores.log_softmax(1)).sum(1)[valid].mean()
+    torch.testing.assert_close(loss('SmoothedCrossEntropyLoss')(scores, labels), expected)
+    plain = torch.nn.functional.cross_entropy(scores, labels, ignore_index=255)
+    torch.testing.assert_close(loss('SmoothedCrossEntropyLoss', smoothing=0, loss_weight=2)(scores, labels), 2 * plain)
+    assert loss('SmoothedCrossEntropyLoss')(scores, torch.full_like(labels, 255)) == 0
+    with pytest.raises(ValueError, match='smoothing=1'):
+        loss('SmoothedCrossEntropyLoss', smoothing=1)

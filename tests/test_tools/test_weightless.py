@@ -105,3 +105,16 @@ def test_random_and_missing_weights_are_refused(refused, tmp_path):
     line = refused('test', CONFIG, 'none', '--cfg-options', f'model.backbone.init_cfg.checkpoint={tmp_path}/no.pth')
     assert f"pre-trained weights '{tmp_path}/no.pth' do not exist" in line
     assert 'FOLD' in os.environ
+
+
+def test_a_base_learner_is_all_that_is_trained(base_learner, trained_1shot, tiny_options, tmp_path):
+    """What another method has trained is used; the checkpoint of that method gives the same features."""
+    config = CONFIGS / 'tiny_repri.py'
+    output = run('train.py', config, *tiny_options)
+    assert 'Base learner: using' in output and 'Nothing else is learned; test it: python tools/test.py' in output
+    scores = []
+    for checkpoint in ('none', base_learner, trained_1shot[1]):
+        folder = tmp_path / str(checkpoint).rsplit('/', 1)[-1]
+        run('test.py', config, checkpoint, *tiny_options, '--work-dir', folder)
+        scores.append(summary(folder)['final'])
+    assert scores[0] == scores[1] == scores[2]

@@ -19,6 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mmfss.apis import FewShotInferencer
+from mmfss.apis.refinement import REFINEMENTS
 from mmfss.datasets.folder import class_folders
 from mmfss.datasets.image_headers import check_file
 from mmfss.datasets.listings import list_pairs, say_unused
@@ -146,8 +147,9 @@ def markdown(report: dict) -> str:
     def row(name: str, values) -> str:
         return f'| {name} | ' + ' | '.join(values) + ' |'
 
+    refined = f', refined by {report["refine"]}' if report['refine'] else ''
     lines = [
-        f'{report["data_root"]}, {Path(report["config"]).name}, {report["checkpoint"]}, {report["device"]}',
+        f'{report["data_root"]}, {Path(report["config"]).name}, {report["checkpoint"]}, {report["device"]}{refined}',
         '',
         row('IoU, percent', [*columns, 'all-foreground']),
         '|---|' + '---|' * (len(columns) + 1),
@@ -184,6 +186,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--batch-size', type=int, default=4, help='images at once (%(default)s)')
     parser.add_argument('--device', help="such as 'cuda:0' or 'cpu'")
     add_precision_option(parser)
+    parser.add_argument(
+        '--refine',
+        choices=REFINEMENTS,
+        help="fit a classifier to every image, on the model's features, in place of the method's own head",
+    )
     add_trust_option(parser)
     parser.add_argument('--image-suffix', default='.jpg', help='(%(default)s)')
     parser.add_argument('--mask-suffix', default='.png', help='(%(default)s)')
@@ -210,7 +217,12 @@ def main(argv: list[str] | None = None) -> int:
         print(f'{args.data_root}: {sum(map(len, classes.values()))} images of {len(classes)} classes{left}', flush=True)
         check_pairs(classes, args.mask_threshold)
         inferencer = FewShotInferencer(
-            args.config, args.checkpoint, args.device, show_progress=False, precision=args.precision
+            args.config,
+            args.checkpoint,
+            args.device,
+            show_progress=False,
+            precision=args.precision,
+            refine=args.refine,
         )
         report = dict(
             data_root=args.data_root.name,
@@ -219,6 +231,7 @@ def main(argv: list[str] | None = None) -> int:
             fingerprint=inferencer.fingerprint,
             device=str(inferencer.device),
             precision=inferencer.model.precision,
+            refine=args.refine,
             threshold=args.threshold,
             shots={k: measure(inferencer, classes, k, args) for k in dict.fromkeys(args.shots)},
         )

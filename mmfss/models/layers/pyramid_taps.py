@@ -27,8 +27,21 @@ def psp_logits(head: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
     Returns:
         Tensor: Logits (N, classes, h, w).
     """
-    if not isinstance(head, PSPHead) or not _plain(head.bottleneck) or head.training:
-        return head(inputs)
+    return head.cls_seg(psp_feature(head, inputs)) if _fast(head) else head(inputs)
+
+
+def psp_feature(head: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
+    """What the classifier of a head sees: :func:`psp_logits` without it.
+
+    Args:
+        head (nn.Module): A decode head of mmseg that makes one map before its classifier, as PSPHead and FCNHead do.
+        inputs (Sequence[Tensor]): The stages, each (N, C, h, w).
+
+    Returns:
+        Tensor: (N, channels, h, w).
+    """
+    if not _fast(head):
+        return head._forward_feature(inputs)
     x = head._transform_inputs(inputs)
     conv, norm = head.bottleneck.conv, head.bottleneck.norm
     C, dtype = x.shape[1], compute_dtype(x)
@@ -39,7 +52,7 @@ def psp_logits(head: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
         taps, _ = folded(conv, norm, dtype, slice(C, C + bins.shape[1]))
         total += enlarged_taps(bins.to(dtype), taps, x.shape[-2:], head.align_corners).to(dtype)
         C += bins.shape[1]
-    return head.cls_seg(F.relu_(total))
+    return F.relu_(total)
 
 
 def enlarged_taps(bins: Tensor, weight: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
@@ -70,6 +83,10 @@ def _shifted_shares(own: int, wanted: int, align_corners: bool, like: Tensor) ->
     shares = F.interpolate(unit, wanted, mode='linear', align_corners=align_corners)[0].T  # (wanted, own)
     padded = F.pad(shares, (0, 0, 1, 1))
     return torch.cat([padded[i : i + wanted] for i in range(3)], dim=1).to(like.dtype)
+
+
+def _fast(head: nn.Module) -> bool:
+    return isinstance(head, PSPHead) and _plain(head.bottleneck) and not head.training
 
 
 def _plain(module: ConvModule) -> bool:

@@ -81,6 +81,8 @@ class Evaluation:
         shots = [self._kept('support', self.encode_support, image, mask, seed) for image, mask in pairs]
         store = self.feature_cache
         bank = self.finish(SupportBank.stack_shots(_exact(store, self._for_forward(shot)) for _, shot in shots))
+        if 'query_labels' in inputs:  # of an evaluation that tells the head the truth, see EpisodeDataPreProcessor
+            bank = bank.with_summary({**bank.summary, 'meta.query_labels': inputs['query_labels']})
 
         def segment(image: Tensor, padding: Tensor | None) -> list[dict[str, Tensor]]:
             visit = None if self._keeps else self.query_visitor([shot for _, shot in shots])

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmfss.structures import MASKED_LAST_STAGE, BackboneFeatures, BlockVisitor, Size, SupportBank
 from mmfss.utils.precision import autocast_to, check_precision, in_bfloat16, without_autocast
+from mmfss.utils.weights import base_head_as_neck
 
 from ..decode_heads import BaseMetaHead
 from ..layers import foreground, resize
@@ -61,6 +62,11 @@ class FeatureExtraction:
                 else:
                     eval_norms(part)
         return self
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        if not prefix and hasattr(getattr(self, 'neck', None), 'base_head'):  # a base learner's file will do
+            state_dict.update(base_head_as_neck(state_dict))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def query_stages(self) -> tuple[str, ...]:
         """Stages that segmentor and heads read of a query."""

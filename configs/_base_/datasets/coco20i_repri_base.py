@@ -1,0 +1,35 @@
+# COCO-20i (FWB folds), background and base classes of a fold (stage 1) as RePRI trains on them: images with a base
+# class of the candidate's area, novel classes ignored, two flips and no other augmentation.
+_base_ = './coco20i_base.py'
+
+size = 417  # side of the network's input
+# An image is used when a base class covers at least so many pixels of it: --candidate-area
+candidate_area = int('{{$MMFSS_CANDIDATE_AREA:2048}}')
+
+train_pipeline = [
+    dict(type='LoadFewShotImage'),
+    dict(type='mmseg.LoadAnnotations'),
+    dict(type='mmseg.RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='mmseg.RandomFlip', prob=0.5, direction='vertical'),
+    dict(type='ResizeLongSide', size=size),
+    dict(type='mmseg.PackSegInputs'),
+]
+# Validation looks at base classes alone: the released code chooses its weights by episodes of the novel ones.
+test_pipeline = [
+    dict(type='LoadFewShotImage'),
+    dict(type='mmseg.LoadAnnotations'),
+    dict(type='ResizeLongSide', size=size),
+    dict(type='ScoreAtNetworkSize'),
+    dict(type='mmseg.PackSegInputs'),
+]
+
+train_dataloader = dict(
+    dataset=dict(
+        novel_label=255,
+        image_filter='candidates',
+        exclude_novel=False,
+        candidate_area=candidate_area,
+        pipeline=train_pipeline,
+    )
+)
+val_dataloader = test_dataloader = dict(dataset=dict(novel_label=255, pipeline=test_pipeline))

@@ -1,0 +1,11 @@
+# RePRI, ResNet-50, COCO-20i, 1-shot, told the true share of foreground: the row "Oracle" of its tables, no method.
+_base_ = '../r50_coco_1shot.py'
+work_dir = f'{_base_.work_root}/repri/oracle/r50_coco_1shot/fold{_base_.fold}'
+model = dict(
+    data_preprocessor=dict(query_labels=True),
+    decode_head=dict(
+        valid='truth',
+        oracle=True,
+        recipe=dict(iterations=300, proportion_weight=1.0, entropy_weight=0.1),
+    ),
+)

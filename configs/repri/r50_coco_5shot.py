@@ -1,0 +1,5 @@
+# RePRI, ResNet-50, COCO-20i, 5-shot: the same base learner.
+_base_ = './r50_coco_1shot.py'
+shots = 5
+work_dir = f'{_base_.work_root}/repri/r50_coco_{shots}shot/fold{_base_.fold}'
+test_dataloader = dict(dataset=dict(shots=shots))
