@@ -69,8 +69,8 @@ def add_episode_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--protocol',
         metavar='NAME',
-        help='test by one of docs/protocols.md, such as bam (configs/_base_/protocols/NAME.py), or by a '
-        'file like them, instead of what the config says',
+        help='test by configs/_base_/protocols/NAME.py, such as bam (all: docs/protocols.md), or by a file like them, '
+        'instead of what the config says',
     )
     parser.add_argument(
         '--episodes-file',

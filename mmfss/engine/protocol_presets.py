@@ -17,7 +17,6 @@ from mmfss.datasets.pipelines import ANNOTATION, GEOMETRY, IMAGE, OTHER, PACKING
 from mmfss.registry import DATASETS, TASK_UTILS
 from mmfss.utils.configs import gives_episodes, resolve_config
 
-PRESETS = ('bam', 'pfenet', 'hdmnet', 'hsnet', 'vat', 'cyctr', 'asgnet', 'repri', 'panet', 'balanced')
 _FIELDS = {'name', 'sampling', 'geometry', 'ground_truth', 'support_ignore', 'requires', 'datasets'}
 _DEFAULTS = {IMAGE: 'LoadFewShotImage', ANNOTATION: 'LoadFewShotAnnotations', PACKING: 'PackEpisodeInputs'}
 
@@ -70,6 +69,11 @@ def apply_protocol(cfg: Config, preset: str | None = None, size: int | None = No
     cfg.test_dataloader = loader
 
 
+def presets() -> list[str]:
+    """Names of the shipped presets: the files of ``configs/_base_/protocols``."""
+    return sorted(path.stem for path in resolve_config('configs/_base_/protocols/bam.py').parent.glob('*.py'))
+
+
 def read_preset(name: str) -> ConfigDict:
     """The ``test_protocol`` of a shipped preset, or of a file."""
     path = name if name.endswith('.py') else f'configs/_base_/protocols/{name}.py'
@@ -77,7 +81,7 @@ def read_preset(name: str) -> ConfigDict:
         found = Config.fromfile(resolve_config(path)).get('test_protocol')
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f'There is no protocol {name}: choose one of {", ".join(PRESETS)}, or name a file that '
+            f'There is no protocol {name}: choose one of {", ".join(presets())}, or name a file that '
             f'sets `test_protocol`. {error}'
         ) from error
     if found is None:

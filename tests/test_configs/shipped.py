@@ -55,18 +55,14 @@ REPRI_ORACLE = tuple(f'repri/oracle/{name.split("/")[1]}' for name in REPRI if '
 REPRI_LITE = tuple(f'repri/lite0_pascal_{k}shot' for k in SHOTS)
 COCO_TO_PASCAL = tuple(f'repri/{n}_{k}shot' for n in ('coco2pascal/r50', 'oracle/coco2pascal_r50') for k in SHOTS)
 ON_A_BASE_LEARNER = (*REPRI, *REPRI_ORACLE, *REPRI_LITE)
-LITE = (
-    'pspnet/lite0_pascal',
-    *(
-        f'{method}/lite0_pascal_{k}shot'
-        for method in ('msanet', 'bam', 'pfenet', 'hsnet', 'vat', 'cyctr', 'asgnet', 'panet')
-        for k in SHOTS
-    ),
-    'panet/lite0_pascal_2way_1shot',
-)
 STORED = ('msanet/lite0_pascal_1shot_stored',)
 WEIGHTLESS = tuple(
     f'{m}/{name}' for m in ('prototype', 'prior_mask') for name in ('lite0_pascal', 'r50_pascal', 'r50_coco')
+)
+LITE = tuple(
+    name
+    for name in (str(path.relative_to(CONFIGS).with_suffix('')) for path in sorted(CONFIGS.glob('*/lite0_pascal*.py')))
+    if name not in (*STORED, *WEIGHTLESS, *REPRI_LITE)
 )
 TRAINED = (
     *STAGE1,

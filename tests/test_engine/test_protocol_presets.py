@@ -10,7 +10,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from mmfss.datasets import COCO20iDataset
-from mmfss.engine.protocol_presets import PRESETS, apply_protocol, arrange, protocol_name, read_preset
+from mmfss.engine.protocol_presets import apply_protocol, arrange, presets, protocol_name, read_preset
 from mmfss.registry import DATASETS
 
 REPO = Path(__file__).resolve().parents[2]
@@ -64,7 +64,7 @@ def build(cfg: Config, **sampling):
     return DATASETS.build(cfg.test_dataloader.dataset)
 
 
-@pytest.mark.parametrize('name', PRESETS)
+@pytest.mark.parametrize('name', presets())
 @pytest.mark.parametrize('data', ['pascal5i_episodes', 'coco20i_episodes'])
 def test_published_numbers(name, data):
     cfg = preset_config(name, data)
@@ -86,7 +86,7 @@ def test_the_shipped_configs_are_bam():
         assert cfg.test_dataloader.dataset.support_pipeline[2] == plain.test_dataloader.dataset.support_pipeline[2]
 
 
-@pytest.mark.parametrize('name', PRESETS)
+@pytest.mark.parametrize('name', presets())
 @pytest.mark.parametrize('on_coco', [False, True])
 def test_items(name, on_coco, coco, monkeypatch):
     if on_coco:
