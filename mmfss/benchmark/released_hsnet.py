@@ -36,7 +36,7 @@ class ReleasedHSNet(Peer):
 
     Args:
         folder (str | Path): The checkout.
-        own (nn.Module): A FewShotSegmentor with HSNetHead on BlockPlainVGG or BlockResNet.
+        own (nn.Module): A FewShotSegmentor with HSNetHead on PlainVGG or BlockResNet.
         setup (Setup): What is measured.
 
     Raises:
@@ -91,8 +91,8 @@ class ReleasedHSNet(Peer):
 def _backbone_name(own: nn.Module, setup: Setup) -> str:
     """What the released constructor calls the backbone of ours."""
     head, backbone = type(own.decode_head).__name__, type(own.backbone).__name__
-    name = 'vgg16' if backbone == 'BlockPlainVGG' else _DEPTHS.get(own.backbone.num_blocks['layer3'])
-    if head != 'HSNetHead' or name is None or backbone not in ('BlockPlainVGG', 'BlockResNet'):
+    name = 'vgg16' if backbone == 'PlainVGG' else _DEPTHS.get(own.backbone.num_blocks['layer3'])
+    if head != 'HSNetHead' or name is None or backbone not in ('PlainVGG', 'BlockResNet'):
         raise ValueError(
             f'{REPOSITORY} has no model like that of {setup.config} ({head}, {backbone}): it has HSNet on VGG16, '
             'ResNet-50 or ResNet-101'

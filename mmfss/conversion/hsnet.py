@@ -13,6 +13,7 @@ from mmfss.models.layers.hypercorrelation import encode_blocks, hypercorrelation
 from mmfss.models.layers.voting import count_votes, vote
 from mmfss.structures import STAGES
 
+from .imagenet import PLAIN_VGG_INIT_KEYS
 from .methods import ReleasedMethod, register
 from .names import renamed_model, strip_parallel_prefix
 from .reference_outputs import encode
@@ -21,8 +22,10 @@ from .variant import Variant, detect_backbone, told_dataset
 if TYPE_CHECKING:
     from .parity import Case
 
-# Released pattern -> name here, tried in this order on the whole key. The backbones have torchvision's names.
+# Released pattern -> name here, tried in this order on the whole key. The backbones have torchvision's names;
+# those of VGG16 are counted by block here.
 HSNET_KEYS: tuple[tuple[str, str], ...] = (
+    *((rf'backbone\.{theirs}', f'backbone.{ours}') for theirs, ours in PLAIN_VGG_INIT_KEYS),
     (r'backbone\.(.+)', r'backbone.\1'),
     (r'hpn_learner\.encoder_(layer[234])\.(\d)\.conv1\.(\w+)', r'decode_head.encoders.\1.\2.query.\3'),
     (r'hpn_learner\.encoder_(layer[234])\.(\d)\.conv2\.(\w+)', r'decode_head.encoders.\1.\2.support.\3'),

@@ -2,7 +2,7 @@
 from mmfss.structures import BackboneFeatures
 
 from . import decode_heads
-from .backbones import BlockFeatureBackbone, BlockPlainVGG, BlockResNet, BlockVGG, PlainVGG
+from .backbones import BlockFeatureBackbone, BlockResNet, BlockVGG, PlainVGG
 from .data_preprocessor import EpisodeDataPreProcessor, NWayDataPreProcessor
 from .decode_heads import *  # noqa: F403, every head of the folder
 from .losses import SmoothedCrossEntropyLoss, WeightedCrossEntropyLoss
@@ -14,7 +14,6 @@ __all__ = [
     'BaseLearnerEnsemble',
     'BaseLearnerNeck',
     'BlockFeatureBackbone',
-    'BlockPlainVGG',
     'BlockResNet',
     'BlockVGG',
     'EpisodeDataPreProcessor',

@@ -35,7 +35,7 @@ class TestHSNetOnVGG(ModelTester):
     """Pools that round down, and support planes of one position."""
 
     head = dict(type='HSNetHead')
-    backbone = dict(type='BlockPlainVGG', widths=(8, 8, 16, 16, 16))
+    backbone = dict(type='PlainVGG', output_stride=32, widths=(8, 8, 16, 16, 16))
 
 
 def plain_pivot(conv, volume):

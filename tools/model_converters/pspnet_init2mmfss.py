@@ -26,7 +26,7 @@ from mmfss.utils.plain_errors import plain_errors
 _RESNET = dict(type='BlockResNet', deep_stem=True, stem_channels=128, strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4))
 TARGETS = dict(
     vgg16=('vgg16_bn.pth', dict(type='BlockVGG'), ('pspnet/vgg16_pascal', 'pspnet/vgg16_coco')),
-    plain_vgg16=('vgg16.pth', dict(type='PlainVGG'), ('panet/vgg16_pascal_1shot', 'panet/vgg16_coco_1shot')),
+    plain_vgg16=('vgg16.pth', dict(type='PlainVGG'), ('panet/vgg16_pascal_1shot', 'hsnet/vgg16_pascal_1shot')),
     r50=('resnet50_v2.pth', dict(_RESNET, depth=50), ('pspnet/r50_pascal', 'pspnet/r50_coco')),
     r101=('resnet101_v2.pth', dict(_RESNET, depth=101), ('pspnet/r101_pascal', 'pspnet/r101_coco')),
 )

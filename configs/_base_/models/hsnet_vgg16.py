@@ -4,7 +4,8 @@ _base_ = './hsnet_r50.py'
 model = dict(
     backbone=dict(
         _delete_=True,
-        type='BlockPlainVGG',
-        init_cfg=dict(type='Pretrained', checkpoint=f'{_base_.pretrained_root}/vgg16-397923af.pth'),
+        type='PlainVGG',
+        output_stride=32,
+        init_cfg=dict(type='Pretrained', checkpoint=f'{_base_.pretrained_root}/vgg16.pth'),
     )
 )
