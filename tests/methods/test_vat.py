@@ -14,9 +14,6 @@ from model_tester import ModelTester
 from mmfss.conversion import ConversionError, recognise
 from mmfss.conversion.files import load_into_config
 from mmfss.conversion.vat import convert_vat
-from mmfss.deployment import compare, exportable, record, structured_input
-from mmfss.deployment.check import reference
-from mmfss.deployment.programs import ENCODER, SEGMENTER
 
 REPO = Path(__file__).resolve().parents[2]
 LEARNER = 'hpn_learner.ours'
@@ -108,20 +105,6 @@ def test_wrong_heads_are_refused():
         build(toys.VGG)
     with pytest.raises(ValueError, match='VATHead: side=48'):
         build(side=48)
-
-
-@pytest.mark.slow
-def test_one_recording_serves_all_sizes_and_numbers_of_supports():
-    model = toys.build(dict(type='FewShotSegmentor', backbone=toys.RESNET, decode_head=VAT))
-    programs, _ = record(exportable(model), size=64)
-    encode, segment = programs[ENCODER].module(), programs[SEGMENTER].module()
-
-    @torch.no_grad()
-    def run(images, masks, query):
-        return segment(query, *encode(images, masks))
-
-    inputs = [structured_input(1, (48, 48), (48, 48)), structured_input(3, (57, 80), (96, 41), seed=1)]
-    assert max(difference for difference, _ in compare(run, reference(model), inputs)) < 1e-5
 
 
 @pytest.mark.slow
