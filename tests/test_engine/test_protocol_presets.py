@@ -232,7 +232,7 @@ def test_own_file_and_wrong_ones(tmp_path):
     )
     cfg = preset_config(str(own))
     assert cfg.test_dataloader.dataset.protocol.episodes == 7 and protocol_name(str(own)) == 'quick'
-    with pytest.raises(FileNotFoundError, match='no protocol bamm: choose one of bam, pfenet'):
+    with pytest.raises(FileNotFoundError, match='no protocol bamm: choose one of asgnet, balanced, bam'):
         read_preset('bamm')
     own.write_text('x = 1\n')
     with pytest.raises(ValueError, match='sets no `test_protocol`'):

@@ -150,10 +150,10 @@ def test_maps_are_not_copied(monkeypatch):
     block, seen = encode(encode_block, support, soft), []
     own = F.conv2d
 
-    def conv2d(maps, *args):
+    def conv2d(maps, *args, **kwargs):
         assert maps.is_contiguous(memory_format=torch.channels_last)  # or the convolution copies it
         seen.append((maps.data_ptr(), args[0].data_ptr()))
-        return own(maps, *args)
+        return own(maps, *args, **kwargs)
 
     monkeypatch.setattr(F, 'conv2d', conv2d)
     query = query.contiguous(memory_format=torch.channels_last)

@@ -8,6 +8,7 @@ support plane of every query position is then a batch of images as it is.
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .exporting import exporting
@@ -47,7 +48,13 @@ class CenterPivotConv4d(nn.Module):
             matrix = plane_matrix(self.support.weight, (hb, wb))
             found = products(rows, matrix.T.unsqueeze(0), self.support.bias.repeat(1, hb * wb))
             return found.view(B, ha, wa, hb, wb, -1).permute(0, 5, 1, 2, 3, 4)
-        found = self.support(planes.reshape(B * ha * wa, hb, wb, C).permute(0, 3, 1, 2))  # (B*ha*wa, O, hb', wb')
+        maps = planes.reshape(B * ha * wa, hb, wb, C).permute(0, 3, 1, 2)
+        if min(hb, wb) < self.stride:
+            # In bfloat16 torch's gradient of a strided convolution over less than a stride holds memory never written.
+            found = F.conv2d(maps, self.support.weight, self.support.bias, padding=self.support.padding)
+            found = found[..., :: self.stride, :: self.stride]
+        else:
+            found = self.support(maps)  # (B*ha*wa, O, hb', wb')
         return found.permute(0, 2, 3, 1).unflatten(0, (B, ha, wa)).permute(0, 5, 1, 2, 3, 4)
 
 
