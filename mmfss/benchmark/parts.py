@@ -1,6 +1,7 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """Where the time goes: calls of named parts are timed and counted, a part within another for itself."""
 
+import inspect
 import sys
 import time
 from collections import defaultdict
@@ -90,8 +91,8 @@ def _costs(run: Run, parts: Parts, cost: Callable[[], float]) -> dict[str, float
 
 
 def methods(owner: object, *names: str) -> list[Target]:
-    """Those of the names that an object has: a model need not have every part."""
-    return [(owner, name) for name in names if getattr(owner, name, None) is not None]
+    """Those of the names that an object has as methods: a model need not have every part, or has it as a module."""
+    return [(owner, name) for name in names if inspect.ismethod(getattr(owner, name, None))]
 
 
 def modules(owner: torch.nn.Module, *names: str) -> list[Target]:
