@@ -6,6 +6,7 @@ from abc import ABCMeta, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from mmfss.models import VotingHead
 from mmfss.structures import SupportBank
 
 from .episodes import samples
@@ -16,6 +17,7 @@ from .timing import Run
 Inputs = dict[str, Tensor]
 _MEASURES = ('joint', 'encode', 'segment', 'train', 'evaluate')
 _PACKAGE = 'mmfss.models'
+_CORRELATING = ('pivot_foreground', 'pooled_correlations', 'encode_blocks', 'unit_length')
 
 
 class Competitor(metaclass=ABCMeta):
@@ -126,9 +128,7 @@ class Own(Competitor):
             'similarity': functions(_PACKAGE, 'encode_block', 'similarity_map'),
             'prior': functions(_PACKAGE, 'prior_mask', 'encode_prior'),
             'attention': modules(head, 'attention'),
-            'correlation': functions(
-                _PACKAGE, 'pivot_foreground', 'pooled_correlations', 'encode_blocks', 'unit_length'
-            ),
+            'correlation': functions(_PACKAGE, *_CORRELATING) if isinstance(head, VotingHead) else [],
             'learner': methods(head, 'squeeze', 'decode') + modules(head, 'aggregate'),
             'adjustment': methods(head, 'scene', 'shot_weights') + functions(_PACKAGE, 'scene_difference'),
             'decoder': functions(_PACKAGE, 'conv_of_parts') + modules(head, 'decoder'),

@@ -1,7 +1,6 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """Where the time goes: calls of named parts are timed and counted, a part within another for itself."""
 
-import inspect
 import sys
 import time
 from collections import defaultdict
@@ -91,8 +90,9 @@ def _costs(run: Run, parts: Parts, cost: Callable[[], float]) -> dict[str, float
 
 
 def methods(owner: object, *names: str) -> list[Target]:
-    """Those of the names that an object has as methods: a model need not have every part, or has it as a module."""
-    return [(owner, name) for name in names if inspect.ismethod(getattr(owner, name, None))]
+    """Those of the names that an object has: a model need not have every part, or has it as a child module."""
+    found = {name: getattr(owner, name, None) for name in names}
+    return [(owner, name) for name, part in found.items() if part is not None and not isinstance(part, torch.nn.Module)]
 
 
 def modules(owner: torch.nn.Module, *names: str) -> list[Target]:

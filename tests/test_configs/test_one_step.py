@@ -17,6 +17,7 @@ FIRST = {
     for stage, rest in (('pspnet', 'pascal'), ('pspnet', 'coco'), ('msanet', 'pascal_1shot'), ('msanet', 'coco_1shot'))
 }
 FIRST |= {'msanet/vgg16_pascal_5shot', 'msanet/ablations/r101_pascal_1shot_meta', *LITE, *STORED}
+FIRST -= {'vat/lite0_pascal_5shot'}  # ten seconds
 FIRST |= {'asgnet/r50_pascal_1shot'}
 FIRST |= {f'{m}/{name}' for m in ('bam', 'pfenet', 'hsnet') for name in ('vgg16_pascal_1shot', 'r50_coco_5shot')}
 FIRST |= {'cyctr/r50_pascal_1shot', 'cyctr/r50_coco_5shot'}
