@@ -148,7 +148,7 @@ def test_a_protocol_reaches_the_test_data_and_options_come_after_it(tmp_path):
     )
     dataset = cfg.test_dataloader.dataset
     assert dataset.protocol == dict(type='HsnetProtocol', order='list', runs=1, episodes=9, seed=0)
-    assert dataset.query_pipeline[2] == dict(type='SquashResize', size=64)
+    assert dataset.query_pipeline[2] == dict(type='SquashResize', size=64, antialias=True)
     assert (dataset.support_annotation, dataset.episodes_file) == ('box', 'e.jsonl')
     assert cfg.val_dataloader.dataset.protocol.type == 'BalancedProtocol'
 
@@ -156,7 +156,7 @@ def test_a_protocol_reaches_the_test_data_and_options_come_after_it(tmp_path):
 def test_an_unknown_protocol_is_named(tmp_path, capsys):
     with pytest.raises(SystemExit):
         make_test_config(tmp_path, '--protocol', 'bamm')
-    assert 'no protocol bamm: choose one of bam' in capsys.readouterr().err
+    assert 'no protocol bamm: choose one of asgnet, balanced, bam' in capsys.readouterr().err
 
 
 def test_a_missing_checkpoint_is_named_at_once(tmp_path, capsys):
