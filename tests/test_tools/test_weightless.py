@@ -107,6 +107,7 @@ def test_random_and_missing_weights_are_refused(refused, tmp_path):
     assert 'FOLD' in os.environ
 
 
+@pytest.mark.slow
 def test_a_base_learner_is_all_that_is_trained(base_learner, trained_1shot, tiny_options, tmp_path):
     """What another method has trained is used; the checkpoint of that method gives the same features."""
     config = CONFIGS / 'tiny_repri.py'
