@@ -49,7 +49,8 @@ class FewShotSegDataset(FoldClasses, BaseSegDataset):
             validation those that are a candidate of a novel class. 'none' keeps all (stage 1).
         exclude_novel (bool): Training with 'candidates' leaves out every image in which a novel class occurs, as BAM
             does; False keeps them, as PFENet does.
-        novel_classes (sequence, optional): Names or ids of the novel classes, where no benchmark gives the split.
+        novel_classes (sequence, optional): Names or ids of the novel classes, where no benchmark gives the split. None
+            of them, ``[]``, trains on all classes.
         index_workers (int, optional): Threads that read masks for the class index.
         pipeline (sequence): Transforms of stage 1.
         test_mode (bool, optional): Whether a corrupt file is an error (True) or a warning and another draw (False).

@@ -41,7 +41,9 @@ class FoldClasses:
         novel = self.split_classes() if novel_classes is None else novel_classes
         ids = range(1, len(self.class_names))
         novel = {self.class_names.index(c) if c in self.class_names else c for c in novel}
-        if not novel or not novel < set(ids):
+        if not novel and self.phase == 'val':
+            raise ValueError('`novel_classes` is empty, and phase `val` tests novel classes: name some.')
+        if not novel < set(ids):
             raise ValueError(
                 f'`novel_classes` must name some, not all, of the classes {self.class_names[1:]}; it is '
                 f'{sorted(map(str, novel))}.'

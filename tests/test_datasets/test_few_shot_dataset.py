@@ -121,6 +121,13 @@ def test_any_classes_and_split(voc):
             DATASETS.build({**config, 'type': FewShotSegDataset, 'novel_classes': wrong})
 
 
+def test_training_on_all_classes(voc):
+    dataset = DATASETS.build(pascal(voc, phase='train', novel_classes=[]))
+    assert dataset.novel_class_ids == () and dataset.base_class_ids == tuple(range(1, 21))
+    held_out = DATASETS.build(pascal(voc, phase='train'))
+    assert len(dataset) > len(held_out)
+
+
 @pytest.mark.parametrize('scheme, novel', [('fwb', (2, 6, 10)), ('panet', (21, 22, 23))])
 def test_coco_folds(tmp_path, scheme, novel):
     for folder in ('val2014', 'annotations/val2014'):
