@@ -31,9 +31,12 @@ def record(
 
     Raises:
         RuntimeError: When torch is too old, or cannot record the model.
+        ValueError: When the head has no graph.
     """
     if not hasattr(torch.compiler, 'is_exporting'):
         raise RuntimeError(f'export needs torch >= 2.7, this is {torch.__version__}')
+    if reason := model.decode_head.cannot_export:
+        raise ValueError(f'{type(model.decode_head).__name__} cannot be exported: {reason}')
     AUTO = torch.export.Dim.AUTO
     count = {} if shots else {0: AUTO}
     # Sides that differ from each other, or torch would take them to be equal always.

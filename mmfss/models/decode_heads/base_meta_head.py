@@ -59,6 +59,7 @@ class BaseMetaHead(BaseModule, metaclass=ABCMeta):
         draws (bool): Whether random numbers are drawn by ``features.episode_seed``, which is None otherwise.
         draws_in_encoding (bool): Whether they are drawn while images are encoded, which then happens anew in every
             episode. False: in :meth:`forward` alone.
+        cannot_export (str, optional): Why the head has no graph for export, for the message that says so; None: it has.
         fixed_shots (int, optional): K where the weights were learnt for one number of supports; None: any number.
     """
 
@@ -66,6 +67,7 @@ class BaseMetaHead(BaseModule, metaclass=ABCMeta):
     support_stages: Sequence[str] = STAGES
     uses_blocks: bool = False
     draws: bool = False
+    cannot_export: str | None = None
     draws_in_encoding: bool = True
     fixed_shots: int | None = None
 
