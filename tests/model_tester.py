@@ -194,27 +194,28 @@ class ModelTester:
 
         bank = model.encode_support(support, mask)
         assert (bank.batch_size, bank.num_shots, bank.fingerprint) == (2, K, '')
-        self.assert_close(segment(bank), joint)
+        self.assert_close(segment(bank), joint, self.batch_tolerance)
         finished = model.finish(bank)
         assert finished.finished and model.finish(finished) is finished
-        self.assert_close(segment(finished), joint)
+        self.assert_close(segment(finished), joint, self.batch_tolerance)
         singles = [model.encode_support(support[:, k : k + 1], mask[:, k : k + 1]) for k in range(K)]
         grown = singles[0]
         for single in singles[1:]:
             grown = grown.extend(single)
         assert grown.num_shots == K
         for stacked in (grown, SupportBank.stack_shots(singles)):
-            self.assert_close(segment(stacked), joint)
+            self.assert_close(segment(stacked), joint, self.batch_tolerance)
         bank.save(tmp_path / 'bank.pth')
         loaded = SupportBank.load(tmp_path / 'bank.pth')
         assert all(torch.equal(loaded[name], tensor) for name, tensor in bank.tensors.items())
         assert {name: tuple(dims) for name, dims in loaded.open_dims.items()} == bank.open_dims
-        self.assert_close(segment(loaded), joint)
+        self.assert_close(segment(loaded), joint, self.batch_tolerance)
         # One episode's bank for many queries.
         single = model.encode_support(support[:1], mask[:1])
         queries = toys.episodes(3, 1, self.size, seed=5)['query']
         alone = [segment(single, query[None]) for query in queries]
-        self.assert_close(segment(single, queries), {name: torch.cat([one[name] for one in alone]) for name in joint})
+        expected = {name: torch.cat([one[name] for one in alone]) for name in joint}
+        self.assert_close(segment(single, queries), expected, self.batch_tolerance)
 
     @torch.no_grad()
     def test_evaluation_keeps_what_comes_again(self, model):

@@ -1,5 +1,6 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 import pytest
+from helpers import write_class_folders
 from shipped import write_images
 
 
@@ -19,7 +20,8 @@ def roots(tmp_path_factory) -> dict:
     for phase, classes in (('train', (2, 3, 22, 23)), ('val', (1, 5))):
         for split in (f'{phase}2014', f'{phase}2017'):
             write_images(coco / split, coco / 'annotations' / split, classes)
-    return dict(pascal=voc, coco=coco)
+    folder = write_class_folders(tmp_path_factory.mktemp('folder') / 'mine', ('red', 'green'), images=11)
+    return dict(pascal=voc, coco=coco, folder=folder)
 
 
 @pytest.fixture
@@ -29,6 +31,7 @@ def data(monkeypatch, roots, tmp_path):
     def use(name: str) -> None:
         root = roots['coco' if 'coco' in name and 'pascal' not in name else 'pascal']
         variables = dict(FOLD='0', MMFSS_DATA_ROOT=root, MMFSS_CANDIDATE_AREA='100', MMFSS_WORK_ROOT=tmp_path)
+        variables['MMFSS_FOLDER'] = roots['folder']  # of one's own, beside the data set of the training
         for variable, value in variables.items():
             monkeypatch.setenv(variable, str(value))
 

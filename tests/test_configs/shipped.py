@@ -59,6 +59,7 @@ STORED = ('msanet/lite0_pascal_1shot_stored',)
 WEIGHTLESS = tuple(
     f'{m}/{name}' for m in ('prototype', 'prior_mask') for name in ('lite0_pascal', 'r50_pascal', 'r50_coco')
 )
+PHOTOS = 'prototype_residual/lite0_photos'
 LITE = tuple(
     name
     for name in (str(path.relative_to(CONFIGS).with_suffix('')) for path in sorted(CONFIGS.glob('*/lite0_pascal*.py')))
@@ -79,6 +80,7 @@ TRAINED = (
     *VARIANTS,
     *LITE,
     *STORED,
+    PHOTOS,
 )
 # On data of their own: tests/test_tools/test_quickstart.py, test_finetuning.py and test_hsnet_recipes.py run them.
 ELSEWHERE = (

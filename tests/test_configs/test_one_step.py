@@ -6,7 +6,18 @@ import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
-from shipped import COCO_TO_PASCAL, LITE, ON_A_BASE_LEARNER, REPRI_BASE, STORED, TRAINED, WEIGHTLESS, read, shrink
+from shipped import (
+    COCO_TO_PASCAL,
+    LITE,
+    ON_A_BASE_LEARNER,
+    PHOTOS,
+    REPRI_BASE,
+    STORED,
+    TRAINED,
+    WEIGHTLESS,
+    read,
+    shrink,
+)
 
 from mmfss.registry import DATASETS, METRICS, MODELS
 
@@ -16,7 +27,7 @@ FIRST = {
     for backbone in ('vgg16', 'r50', 'r101')
     for stage, rest in (('pspnet', 'pascal'), ('pspnet', 'coco'), ('msanet', 'pascal_1shot'), ('msanet', 'coco_1shot'))
 }
-FIRST |= {'msanet/vgg16_pascal_5shot', 'msanet/ablations/r101_pascal_1shot_meta', *LITE, *STORED}
+FIRST |= {'msanet/vgg16_pascal_5shot', 'msanet/ablations/r101_pascal_1shot_meta', *LITE, *STORED, PHOTOS}
 FIRST -= {'vat/lite0_pascal_5shot'}  # ten seconds
 FIRST |= {'asgnet/r50_pascal_1shot'}
 FIRST |= {f'{m}/{name}' for m in ('bam', 'pfenet', 'hsnet') for name in ('vgg16_pascal_1shot', 'r50_coco_5shot')}
