@@ -27,6 +27,17 @@ def tiny_config(segmentor: str = 'BaseLearnerEnsemble', pipelines: dict = TEST_P
     return cfg
 
 
+def floor_config(weights: Path) -> Config:
+    """A config that learns nothing; its backbone's weights are those of a trained model, in the folder ``weights``."""
+    cfg = tiny_config('FewShotSegmentor')
+    cfg.model.decode_head = dict(type='PrototypeHead')
+    cfg.model.backbone.init_cfg = dict(
+        type='Pretrained', checkpoint=str(weights / 'FewShotSegmentor.pth'), prefix='backbone'
+    )
+    cfg.model.base_checkpoint = None
+    return cfg
+
+
 def write_checkpoint(cfg: Config, path: Path, salt: str = '') -> Path:
     """Weights that follow from their names and ``salt``, whose masks are neither empty nor full."""
     with DefaultScope.overwrite_default_scope('mmfss'):

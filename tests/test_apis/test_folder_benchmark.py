@@ -11,6 +11,7 @@ from helpers import load_script
 from PIL import Image
 
 from mmfss.apis import FewShotInferencer
+from mmfss.apis.folder_classes import draw_supports, wrong_class
 
 PATH = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'folder_benchmark.py'
 
@@ -78,3 +79,36 @@ def test_refusals(tool, data, model, tmp_path, capsys):
     assert '14 masks hold values, but none from --mask-threshold 256' in says(
         '--data-root', data, '--mask-threshold', '256'
     )
+
+
+def test_methods_draws_and_wrong_supports(tool, data, model, weights, tmp_path):
+    toys.floor_config(weights).dump(tmp_path / 'floor.py')
+    out = tmp_path / 'out'
+    floor = str(tmp_path / 'floor.py')
+    options = ['--shots', '1', '--draws', '2', '--floor', floor, '--wrong-supports', '--out', str(out)]
+    assert tool.main([*model, '--data-root', str(data), *options]) == 0
+    report = json.loads((out / 'benchmark.json').read_text())
+    first, last = report['methods'].values()
+    assert first['shots'] == report['shots'] and last['checkpoint'] == 'none'
+    found, floors = first['shots']['1'], last['shots']['1']
+    for row, floor_row in zip(found['per_class'], floors['per_class'], strict=True):
+        assert row['name'] == floor_row['name'] and len(row['IoU_of_draws']) == 2
+        assert row['IoU'] == pytest.approx(np.mean(row['IoU_of_draws']))
+        assert 0 <= row['wrong_supports_IoU'] <= 100 and 0 <= row['presence_AUROC'] <= 1
+        assert (row['name'] in found['below_floor']) == (row['IoU'] < floor_row['IoU'] - 3)
+    assert 'below_floor' not in floors
+    assert found['mIoU'] == pytest.approx(np.mean([row['IoU'] for row in found['per_class']]))
+    assert found['worst_IoU'] == min(row['IoU'] for row in found['per_class'])
+    table = (out / 'benchmark.md').read_text()
+    assert '| method | shots | mIoU |' in table and f'{found["mIoU"]:.1f} ± {found["mIoU_std"]:.1f}' in table
+
+
+def test_draws_depend_on_name_and_number_alone():
+    pairs = [(Path(f'{i}.jpg'), Path(f'{i}.png')) for i in range(10)]
+    assert draw_supports('ant', pairs, 2, 0) == (pairs[:2], pairs[2:])
+    three, rest = draw_supports('ant', pairs, 3, 1)
+    assert draw_supports('ant', pairs, 2, 1)[0] == three[:2] and sorted([*three, *rest]) == pairs
+    assert draw_supports('ant', pairs, 3, 2)[0] != three and draw_supports('bee', pairs, 3, 1)[0] != three
+    assert wrong_class('ant', ['ant', 'bee', 'cat'], 0) in ('bee', 'cat')
+    with pytest.raises(ValueError, match='ant is the only class'):
+        wrong_class('ant', ['ant'], 0)
