@@ -2,15 +2,17 @@
 # Copyright (c) mmfss contributors. Licensed under Apache-2.0.
 """Segment your own images by a few annotated ones.
 
-    python demo/segment.py CONFIG CHECKPOINT photos --support a.jpg a.png --support b.jpg b.png --out found
+    python demo/segment.py photos --support a.jpg a.png --support b.jpg b.png --out found
     python demo/segment.py CONFIG CHECKPOINT photos --support a.jpg a.json --label gear --out found
     python demo/segment.py CONFIG CHECKPOINT 'photos/**/*.jpg' clip.mp4 --out found \\
         --class gear --support a.jpg a.png --box b.jpg 40 30 200 180 --class wheel --bank wheel.pth
 
-CONFIG is a config file or a model name such as msanet/lite0_pascal_1shot; config and checkpoint stand side by side,
-before or after the images. CHECKPOINT is the word `none` for a method that learns nothing, prototype/lite0_pascal for
-one. Images are files, folders, globs and videos. What is said of a class (--support, --label, --box, --polygon,
---points, --mask-value, --bank, --save-bank) belongs to the --class before it; a single class needs none.
+Without CONFIG and CHECKPOINT the model for photos of anything that comes with mmfss is used. CONFIG is a config file or
+a model name such as msanet/lite0_pascal_1shot; config and checkpoint stand side by side, before or after the images.
+CHECKPOINT is the word `none` for a method that learns nothing, prototype/lite0_pascal for one. Images are files,
+folders, globs and videos. What is said of a class (--support, --label, --box, --polygon, --points, --mask-value,
+--bank, --save-bank) belongs to the --class before it; a single class needs none. Of a class with two supports or more
+it is printed how well each is found by the others.
 """
 
 import argparse
@@ -75,6 +77,11 @@ def make_parser() -> argparse.ArgumentParser:
         usage='%(prog)s CONFIG CHECKPOINT IMAGES... [--class NAME] --support IMAGE MASK [--support ...] --out DIR ...',
     )
     parser.set_defaults(classes=[])
+    parser.add_argument(
+        '--no-check',
+        action='store_true',
+        help='do not segment each support by the others first, which says how well the class will be found',
+    )
     parser.add_argument(
         'paths',
         nargs='+',
@@ -177,6 +184,18 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def names_config(path: str) -> bool:
+    """Whether a path is a config's rather than an image's."""
+    from mmfss.utils.configs import find_config
+
+    if Path(path).exists() and Path(path).suffix != '.py':
+        return False
+    try:
+        return bool(find_config(path))
+    except (FileNotFoundError, ValueError):
+        return Path(path).suffix == '.py'
+
+
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Options with ``config``, ``checkpoint``, ``queries`` and ``classes``."""
     parser = make_parser()
@@ -186,13 +205,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         for i, (_, path) in enumerate(pairwise(args.paths))
         if Path(path).suffix in CHECKPOINTS or path == NO_CHECKPOINT
     ]
-    if len(places) != 1:
+    if not places and not any(names_config(path) for path in args.paths):
+        args.config, args.checkpoint, args.queries = None, None, args.paths
+    elif len(places) == 1:
+        args.config, args.checkpoint = args.paths[places[0] : places[0] + 2]
+        args.queries = args.paths[: places[0]] + args.paths[places[0] + 2 :]
+    else:
         parser.error(
             f'give CONFIG CHECKPOINT side by side, the checkpoint ending in {", ".join(CHECKPOINTS)}, or the word '
-            f'{NO_CHECKPOINT} for a method that learns nothing'
+            f'{NO_CHECKPOINT} for a method that learns nothing; or neither, for the model that comes with mmfss'
         )
-    args.config, args.checkpoint = args.paths[places[0] : places[0] + 2]
-    args.queries = args.paths[: places[0]] + args.paths[places[0] + 2 :]
     if not args.classes or not all(c.images or c.bank for c in args.classes):
         parser.error('each class needs at least one --support IMAGE MASK (or --box, --polygon, --points, --bank)')
     if args.name:
@@ -206,9 +228,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def register(inferencer, options: ClassOptions):
-    """The class that the options describe, saved where they say so."""
-    from mmfss.apis import RegisteredClass
+def register(inferencer, options: ClassOptions, no_check: bool = False):
+    """The class that the options describe, saved where they say so; what its supports promise is printed."""
+    from mmfss.apis import RegisteredClass, check_supports
 
     registered = None
     if options.bank:
@@ -219,6 +241,8 @@ def register(inferencer, options: ClassOptions):
     if options.images:
         given = {key: value for key in ('value', 'label') if (value := getattr(options, key)) is not None}
         masks = [dict(mask=mask, **given) if isinstance(mask, str) else mask for mask in options.masks]
+        if len(options.images) > 1 and not registered and not no_check:
+            print(check_supports(inferencer, options.name or 'object', options.images, masks), flush=True)
         registered = (
             inferencer.extend(registered, options.images, masks)
             if registered
@@ -243,7 +267,7 @@ def run(args: argparse.Namespace) -> None:
     inferencer = FewShotInferencer(
         args.config, args.checkpoint, args.device, precision=args.precision, refine=args.refine
     )
-    classes = [register(inferencer, options) for options in args.classes]
+    classes = [register(inferencer, options, args.no_check) for options in args.classes]
     if not args.queries:
         return
     start, count, last = time.perf_counter(), 0, None

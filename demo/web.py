@@ -19,7 +19,12 @@ import sys
 def make_parser() -> argparse.ArgumentParser:
     """The options of this tool."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', metavar='CONFIG', help='config file or model name')
+    parser.add_argument(
+        'config',
+        metavar='CONFIG',
+        nargs='?',
+        help='config file or model name; left out: the model that comes with mmfss',
+    )
     parser.add_argument(
         'checkpoint',
         metavar='CHECKPOINT',

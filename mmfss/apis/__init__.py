@@ -4,5 +4,13 @@
 from .inferencer import FewShotInferencer
 from .registered_class import RegisteredClass
 from .results import SegmentationResult, mask_from_scores
+from .support_check import SupportCheck, check_supports
 
-__all__ = ['FewShotInferencer', 'RegisteredClass', 'SegmentationResult', 'mask_from_scores']
+__all__ = [
+    'FewShotInferencer',
+    'RegisteredClass',
+    'SegmentationResult',
+    'SupportCheck',
+    'check_supports',
+    'mask_from_scores',
+]

@@ -39,7 +39,8 @@ class FewShotInferencer:
 
     Images go through the test pipelines of the config, so results are those of an evaluation. A method that learns
     nothing needs no checkpoint: ``FewShotInferencer('prototype/lite0_pascal')``; a model that is built already is used
-    as it is: ``FewShotInferencer(config, model=model)``. Its use::
+    as it is: ``FewShotInferencer(config, model=model)``. Without arguments it is the model for photos of anything that
+    comes with mmfss. Its use::
 
         inferencer = FewShotInferencer('msanet/lite0_pascal_1shot', 'meta_learner.pth')
         gear = inferencer.register('gear', ['a.jpg', 'b.jpg'], ['a.png', dict(box=(40, 30, 200, 180))])
@@ -48,7 +49,8 @@ class FewShotInferencer:
 
     Args:
         config (str | Path | Config, optional): Config of stage 2: its path, itself, or a name below ``configs``. With
-            ``model`` it gives the test pipelines alone, and ``model.cfg`` does where it is left out.
+            ``model`` it gives the test pipelines alone, and ``model.cfg`` does where it is left out. Without
+            checkpoint and model too: the model that comes with mmfss (:mod:`mmfss.apis.preset`).
         checkpoint (str | Path, optional): File that training wrote, such as ``meta_learner.pth``; None or 'none' for a
             method that learns nothing.
         device (str, optional): Such as 'cuda:0' or 'cpu'. Defaults to a GPU where there is one, to where ``model`` is.

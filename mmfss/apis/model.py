@@ -18,6 +18,9 @@ from mmfss.models.segmentors import FewShotSegmentor
 from mmfss.utils.configs import find_config
 from mmfss.utils.weights import add_weights, bare_model
 
+from .preset import CONFIG as PRESET
+from .preset import preset_checkpoint
+
 # Fields of a model config that leave what it computes for a user's image as it is.
 _WITHOUT_EFFECT = (
     'comparison_heads',
@@ -47,8 +50,10 @@ def ready_model(
         FileNotFoundError, TypeError, ValueError: When they do not fit, see there.
     """
     if model is None:
-        if config is None or isinstance(config, nn.Module):
+        if isinstance(config, nn.Module) or (config is None and checkpoint is not None):
             raise TypeError('give a config, or a built model as FewShotInferencer(config, model=model)')
+        if config is None:
+            config, checkpoint = PRESET, preset_checkpoint()
         cfg = find_config(config)
         return build_model(cfg, checkpoint, device), cfg
     if checkpoint is not None:

@@ -95,6 +95,7 @@ def test_a_wheel_holds_configs_tools_and_model_index(source, tmp_path):
         'mmfss/.mim/tools/dist_train.sh',
         'mmfss/.mim/model-index.yml',
         'mmfss/engine/stages.py',
+        'mmfss/weights/lite0_photos.pth',
     ):
         assert name in names
     assert not (source / 'mmfss' / '.mim').exists(), 'a copy left behind would go stale'
