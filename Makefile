@@ -11,14 +11,17 @@ LITE0 := pretrained/efficientnet_lite0.pth
 DEMO_CHECKPOINT := work_dirs/quickstart/seed0/msanet_shapes_1shot/fold0/meta_learner.pth
 # On CPU machines one thread a test process is faster than many that fight.
 TEST_ENV := OMP_NUM_THREADS=1
+# A process a core, four at most, as each takes 2 GB: the tests end within ten minutes on two cores.
+PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-all fuzz lint quickstart demo clean
+.PHONY: help install test test-all fuzz lint quickstart demo demo-real clean
 
 help:
 	@echo "make install     .venv with mmfss (editable) and everything it needs"
 	@echo "make quickstart  generate data, train both stages, test on unseen classes (needs no GPU)"
 	@echo "make demo        segment images of an unseen class with the quickstart's model"
+	@echo "make demo-real   segment real photos by one or two masks, with the model that comes with mmfss; trains nothing"
 	@echo "make test        the tests, without the slow ones"
 	@echo "make test-all    all tests"
 	@echo "make fuzz        damaged files and odd options of every kind, new ones each time (FUZZ_MINUTES=60)"
@@ -35,10 +38,10 @@ $(STAMP): $(INSTALL_SOURCES)
 	@touch $@
 
 test: $(STAMP)
-	$(TEST_ENV) $(PY) -m pytest -m "not slow" tests
+	$(TEST_ENV) $(PY) -m pytest $(PARALLEL) -m "not slow" tests
 
 test-all: $(STAMP)
-	$(TEST_ENV) $(PY) -m pytest tests
+	$(TEST_ENV) $(PY) -m pytest $(PARALLEL) tests
 
 # FUZZ_MINUTES=600 make fuzz: as long as wanted, all kinds together; KINDS="images lists": some of them.
 fuzz: $(STAMP)
@@ -50,6 +53,14 @@ lint: $(STAMP)
 
 quickstart: $(STAMP) $(LITE0)
 	$(PY) tools/quickstart.py
+
+# Real photos, with the model that comes with mmfss: nothing is trained.
+demo-real: $(STAMP)
+	$(PY) demo/segment.py demo/photos/coins/3.jpg demo/photos/coins/4.jpg demo/photos/coins/5.jpg demo/photos/coins/6.jpg \
+		--name coin --support demo/photos/coins/1.jpg demo/photos/coins/1.png \
+		--support demo/photos/coins/2.jpg demo/photos/coins/2.png --out work_dirs/demo_real/coins
+	$(PY) demo/segment.py demo/photos/tissue/3.jpg demo/photos/tissue/4.jpg \
+		--name gland --support demo/photos/tissue/2.jpg demo/photos/tissue/2.png --out work_dirs/demo_real/tissue
 
 # The command of the README, section "Segment your own images".
 demo: $(STAMP)
