@@ -11,7 +11,7 @@ import torch
 from mmfss.evaluation.functional import confusion, foreground_iou
 from mmfss.structures import SupportBank
 
-from .images import ImageLike, load_image
+from .images import ImageLike
 from .registered_class import RegisteredClass, as_list
 from .support_masks import support_mask
 
@@ -84,8 +84,7 @@ def check_supports(
     for k, (image, mask) in enumerate(zip(images, masks, strict=True)):
         others = SupportBank.stack_shots(bank for i, bank in enumerate(banks) if i != k)
         rest = RegisteredClass(name, inferencer.model.finish(others), f'without {k}')
-        found = next(inferencer.stream([image], rest)).mask
-        loaded = load_image(image, inferencer.geometry.loader, f"support {k + 1} of class '{name}'")
-        truth = support_mask(mask, found.shape, f'support {k + 1}', loaded['img_path'])
-        ious.append(float(foreground_iou(confusion(found, truth.astype(np.uint8)))))
+        found = next(inferencer.stream([image], rest))
+        truth = support_mask(mask, found.mask.shape, f'support {k + 1}', found.source or None)
+        ious.append(float(foreground_iou(confusion(found.mask, truth))))
     return SupportCheck(name, tuple(ious))

@@ -151,12 +151,10 @@ class PrototypeResidualHead(BaseMetaHead):
         summary = dict(own=own, fit=weight, fit_offset=offset, fit_own=fitted)
         return {**summary, **{f'mean_{i}': m for i, m in enumerate(means)}}
 
-    def _agreement(self, bank: SupportBank, k: int, by: list[int]) -> Tensor:
-        """Soft IoU (B, R) of each reading on support k, segmented by the supports ``by``."""
-        rest = SupportBank({name: t[:, by] for name, t in bank.tensors.items()})
-        rest = rest.with_summary(self._summary(rest))
+    def _agreement(self, bank: SupportBank, k: int, by: SupportBank) -> Tensor:
+        """Soft IoU (B, R) of each reading on support k of a bank, segmented by another bank with its summary."""
         extras = {name: t[:, k] for name, t in bank.tensors.items() if name in self._map_names}
-        readings = self._read(BackboneFeatures({}, extras=extras), rest)[0]  # (B, R, h, w)
+        readings = self._read(BackboneFeatures({}, extras=extras), by)[0]  # (B, R, h, w)
         back, fore = self._sides(bank['sides'][:, k])[:, :, None].float().unbind(1)  # (B, 1, h, w)
         found = (STEEPNESS * readings).sigmoid() * (back + fore).clamp(max=1)
         both = (found * fore).sum((2, 3))
@@ -166,11 +164,17 @@ class PrototypeResidualHead(BaseMetaHead):
         """Agreement (B, R), the mean over at most 10 supports, each segmented by all others."""
         shots = bank.num_shots
         held_out = [int(k) for k in torch.linspace(0, shots - 1, min(shots, MAX_HELD_OUT))]
-        return torch.stack([self._agreement(bank, k, [i for i in range(shots) if i != k]) for k in held_out]).mean(0)
+        return torch.stack([self._agreement(bank, k, self._without(bank, k)) for k in held_out]).mean(0)
+
+    def _without(self, bank: SupportBank, k: int) -> SupportBank:
+        """A bank with a summary of its own, of all supports but one."""
+        others = [i for i in range(bank.num_shots) if i != k]
+        rest = SupportBank({name: t[:, others] for name, t in bank.tensors.items()})
+        return rest.with_summary(self._summary(rest))
 
     def _nets_alone(self, bank: SupportBank) -> Tensor:
         """Agreement (B, R) of a support with itself, for the nets; what compares pixels would find each in itself."""
-        agreement = self._agreement(bank, 0, [0])
+        agreement = self._agreement(bank, 0, bank)
         agreement[:, BLIND + 1 :] = NOT_KNOWN
         return agreement
 
@@ -180,8 +184,7 @@ class PrototypeResidualHead(BaseMetaHead):
         top = soft.amax((-2, -1), keepdim=True)
         kept = soft > 0.5
         tiny = (soft == top) & (top > 0)
-        kept = torch.stack([kept[..., BACKGROUND, :, :], (kept | tiny)[..., FOREGROUND, :, :]], dim=-3)
-        return kept
+        return torch.stack([kept[..., BACKGROUND, :, :], (kept | tiny)[..., FOREGROUND, :, :]], dim=-3)
 
     # ------------------------------------------------------------------ queries
 
@@ -193,13 +196,11 @@ class PrototypeResidualHead(BaseMetaHead):
     def compare(self, features: BackboneFeatures, bank: SupportBank) -> dict[str, Tensor]:
         """See :meth:`BaseMetaHead.compare`: ``nearest`` (B, K, 2G, h, w), cosines to each support's nearest pixels."""
         names = [f'unit_{i}' for i in range(self.num_maps)]
-        query = [features.extras[n] for n in names]
         sides = self._sides(bank['sides'])
         with torch.no_grad(), without_autocast(features.device.type):
+            query = [features.extras[n].float() for n in names]
             shots = [
-                ev.nearest_pixels(
-                    [q.float() for q in query], [bank[n][:, k].float() for n in names], sides[:, k], self.groups
-                )
+                ev.nearest_pixels(query, [bank[n][:, k].float() for n in names], sides[:, k], self.groups)
                 for k in range(bank.num_shots)
             ]
         return dict(nearest=torch.stack(shots, dim=1))
@@ -256,7 +257,8 @@ class PrototypeResidualHead(BaseMetaHead):
             if self.training:
                 return self._train_forward(features, bank)
             readings, nets = self._read(features, bank)
-            fine = [self._sharpened(*net, features) for net in nets]
+            fine = [self._sharpened(*nets[NET], features)]
+            fine.append(fine[NET] if nets[BLIND] is nets[NET] else self._sharpened(*nets[BLIND], features))
         size = fine[0].shape[-2:]
         # The share that the nets have in each reading is sharpened.
         parts = readings.new_tensor([[1.0, 0.0, 0.0, 0.0, 0.5, 0.5], [0.0, 1.0, 0.0, 0.0, 0.0, 0.0]])
