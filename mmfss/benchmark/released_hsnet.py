@@ -4,12 +4,9 @@
 Nothing of it is part of this repository.
 """
 
-import importlib
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import ModuleType
 from unittest import mock
 
 import torch
@@ -17,10 +14,9 @@ from torch import Tensor, nn
 from torchvision.models import resnet, vgg
 
 from mmfss.conversion.hsnet import HSNET_KEYS
-from mmfss.conversion.names import Rules, rename
 from mmfss.models.layers.voting import vote
 
-from .checkouts import check_checkout
+from .checkouts import check_checkout, its_module, released_state
 from .competitors import Inputs, Peer
 from .episodes import samples
 from .models import Setup
@@ -50,7 +46,7 @@ class ReleasedHSNet(Peer):
         with its_module(Path(folder), 'model.hsnet') as module, without_weight_files():
             model = module.HypercorrSqueezeNetwork(name, False)
         self.module = module
-        model.load_state_dict(released_state(own, model, HSNET_KEYS))
+        model.load_state_dict(released_state(own, model, HSNET_KEYS, keep_others=True))
         super().__init__('released', model.to(setup.device).eval(), setup)
 
     @torch.no_grad()
@@ -98,31 +94,6 @@ def _backbone_name(own: nn.Module, setup: Setup) -> str:
             'ResNet-50 or ResNet-101'
         )
     return name
-
-
-def released_state(own: nn.Module, released: nn.Module, rules: Rules) -> dict[str, Tensor]:
-    """Our weights under the released names; what ours does not have, such as ImageNet's classifier, keeps its own."""
-    theirs, ours = released.state_dict(), own.state_dict()
-    named, _ = rename({key: key for key in theirs}, rules)
-    return theirs | {key: ours[name] for name, key in named.items() if name in ours}
-
-
-@contextmanager
-def its_module(folder: Path, name: str) -> Iterator[ModuleType]:
-    """A file of a checkout's package ``model``; other modules of the same names come back afterwards."""
-
-    def taken() -> list[str]:
-        return [name for name in sys.modules if name.split('.')[0] == 'model']
-
-    kept = {name: sys.modules.pop(name) for name in taken()}
-    sys.path.insert(0, str(folder.resolve()))
-    try:
-        yield importlib.import_module(name)
-    finally:
-        sys.path.remove(str(folder.resolve()))
-        for name in taken():
-            del sys.modules[name]
-        sys.modules.update(kept)
 
 
 @contextmanager

@@ -7,32 +7,28 @@ outside: files of weights by nothing, its data helpers by an empty module, CUDA 
 
 import contextlib
 import io
-import sys
 import types
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from unittest import mock
 
 import torch
 from torch import Tensor, nn
 
 from mmfss.conversion import METHODS
-from mmfss.conversion.names import backbone_rules, rename
+from mmfss.conversion.names import backbone_rules
 from mmfss.conversion.variant import RELEASED_DATASETS
 from mmfss.models.layers.norms import eval_norms
-from mmfss.utils.wording import listed
 
-from .checkouts import check_checkout
+from .checkouts import check_checkout, its_module, released_state
 from .competitors import Inputs, Peer
 from .episodes import samples
 from .models import Setup
 from .parts import Parts, modules
 
 REPOSITORY = 'AIVResearch/MSANet'
-_OWN_ROOMS = ('model', 'util')  # its top-level packages, names that others use too
 _DEPTHS = {6: 50, 23: 101}  # blocks of layer3
 
 
@@ -53,10 +49,11 @@ class ReleasedMSANet(Peer):
         check_checkout(folder, REPOSITORY)
         options = _options(own, setup)
         self.base_classes = own.base_head.num_classes - 1
-        with _its_modules(Path(folder)) as module, _without_weight_files():
+        with its_module(Path(folder), 'model.MSANet', _empty_helpers()) as module, _without_weight_files():
             model = module.OneModel(options, cls_type='Base')
         self.module = module
-        model.load_state_dict(released_state(own, model))
+        rules = (*METHODS['msanet'].rules, *backbone_rules(model.state_dict().keys()))
+        model.load_state_dict(released_state(own, model, rules))
         model.freeze_modules(model)
         super().__init__('released', model.to(setup.device).eval(), setup)
 
@@ -96,24 +93,6 @@ class ReleasedMSANet(Peer):
         }
 
 
-def released_state(own: nn.Module, released: nn.Module) -> dict[str, Tensor]:
-    """Our weights under the released names.
-
-    Args:
-        own (nn.Module): Our model.
-        released (nn.Module): Whose state dict says which names are wanted.
-
-    Raises:
-        ValueError: When ours has no weight for one of them.
-    """
-    keys = released.state_dict().keys()
-    named, unknown = rename({key: key for key in keys}, (*METHODS['msanet'].rules, *backbone_rules(keys)))
-    state = own.state_dict()
-    if missing := [*unknown, *(key for ours, key in named.items() if ours not in state)]:
-        raise ValueError(f'the released model has weights that this config has not: {listed(missing, 4)}')
-    return {key: state[ours] for ours, key in named.items()}
-
-
 def _options(own: nn.Module, setup: Setup) -> Namespace:
     """The fields of its yaml files that the constructor reads."""
     head, backbone = type(getattr(own, 'decode_head', None)).__name__, type(own.backbone).__name__
@@ -140,25 +119,11 @@ def _options(own: nn.Module, setup: Setup) -> Namespace:
     )
 
 
-@contextmanager
-def _its_modules(folder: Path) -> Iterator[ModuleType]:
-    """Its model file, imported with empty data helpers; other modules of the same names come back afterwards."""
-
-    def taken() -> list[str]:
-        return [name for name in sys.modules if name.split('.')[0] in _OWN_ROOMS]
-
-    kept = {name: sys.modules.pop(name) for name in taken()}
+def _empty_helpers() -> dict[str, types.ModuleType]:
+    """Data helpers that its model imports and a benchmark does not need."""
     helpers = types.ModuleType('util.util')
     helpers.get_train_val_set = None
-    sys.modules.update({'util': types.ModuleType('util'), 'util.util': helpers})
-    sys.path.insert(0, str(folder.resolve()))
-    try:
-        yield __import__('model.MSANet', fromlist=['OneModel'])
-    finally:
-        sys.path.remove(str(folder.resolve()))
-        for name in taken():
-            del sys.modules[name]
-        sys.modules.update(kept)
+    return {'util': types.ModuleType('util'), 'util.util': helpers}
 
 
 @contextmanager

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from mmfss.conversion.vat import VAT_KEYS
 
-from .checkouts import check_checkout
+from .checkouts import check_checkout, its_module, released_state
 from .competitors import Peer
 from .models import Setup
-from .released_hsnet import ReleasedHSNet, its_module, released_state, without_weight_files
+from .released_hsnet import ReleasedHSNet, without_weight_files
 
 REPOSITORY = 'Seokju-Cho/Volumetric-Aggregation-Transformer'
 _DEPTHS = {6: 'resnet50', 23: 'resnet101'}  # blocks of layer3
@@ -43,7 +43,7 @@ class ReleasedVAT(ReleasedHSNet):
         except ModuleNotFoundError as error:
             raise ValueError(f'{REPOSITORY} needs {error.name}: pip install {error.name}') from error
         self.module = module
-        model.load_state_dict(released_state(own, model, VAT_KEYS))
+        model.load_state_dict(released_state(own, model, VAT_KEYS, keep_others=True))
         model.backbone.requires_grad_(False)  # as its training does, which gives the optimiser the learner alone
         for encoder in model.hpn_learner.ours.encoders[1:]:
             encoder.register_forward_hook(_copied)
