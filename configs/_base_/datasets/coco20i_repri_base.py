@@ -1,27 +1,14 @@
 # COCO-20i (FWB folds), background and base classes of a fold (stage 1) as RePRI trains on them: images with a base
 # class of the candidate's area, novel classes ignored, two flips and no other augmentation.
-_base_ = './coco20i_base.py'
+_base_ = ['./coco20i_base.py', './repri_pipelines.py']
 
-size = 417  # side of the network's input
+size = _base_.repri_size
 # An image is used when a base class covers at least so many pixels of it: --candidate-area
 candidate_area = int('{{$MMFSS_CANDIDATE_AREA:2048}}')
 
-train_pipeline = [
-    dict(type='LoadFewShotImage'),
-    dict(type='mmseg.LoadAnnotations'),
-    dict(type='mmseg.RandomFlip', prob=0.5, direction='horizontal'),
-    dict(type='mmseg.RandomFlip', prob=0.5, direction='vertical'),
-    dict(type='ResizeLongSide', size=size),
-    dict(type='mmseg.PackSegInputs'),
-]
+train_pipeline = _base_.repri_base_train_pipeline
 # Validation looks at base classes alone: the released code chooses its weights by episodes of the novel ones.
-test_pipeline = [
-    dict(type='LoadFewShotImage'),
-    dict(type='mmseg.LoadAnnotations'),
-    dict(type='ResizeLongSide', size=size),
-    dict(type='ScoreAtNetworkSize'),
-    dict(type='mmseg.PackSegInputs'),
-]
+test_pipeline = _base_.repri_base_test_pipeline
 
 train_dataloader = dict(
     dataset=dict(
